@@ -1,0 +1,130 @@
+"""The browser page: paint a hole in a picture and watch a discrete model rewrite it, step by step.
+
+    python app.py [--model illustrated-1024] [--host 127.0.0.1] [--port 7860]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import gradio as gr
+
+from page.checks import MAX_CANDIDATES, MAX_STEPS
+from page.desk import Desk, forget
+from page.examples import example_files, examples
+from page.fields import OpenNumber, OpenRadio, OpenSlider
+from page.look import launch_settings
+from page.painter import page_file, painter
+from page.session import Session
+
+EXAMPLES = Path(__file__).parent / "examples"
+MODEL = "illustrated-1024"
+WAITING = 20  # redraws that may wait for the model; the next visitor is asked to come back
+TAKE_MASK = "(session, painter, ...rest) => [session, window.sundae.takeMask(), ...rest]"
+REFUSED = "() => window.sundae.refused()"
+ALONE = {"concurrency_id": "model", "concurrency_limit": 1}  # everything that runs the model
+AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def build(model: Any, example_folder: Path = EXAMPLES) -> gr.Blocks:
+    """The page for a loaded model, or for the Future of one."""
+    paths = example_files(example_folder)
+    desk = Desk(model, paths)
+    with gr.Blocks(title="Sundae", fill_width=True, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
+        session = gr.State(delete_callback=Session.close)
+        with gr.Row(elem_id="desk"):
+            gr.HTML(html_template=page_file("header.html"), apply_default_css=False, elem_id="head")
+            canvas = painter(elem_id="painter")
+            controls = place_controls()
+            thumbs = examples(paths)
+        wire(demo, desk, session, canvas, thumbs, controls)
+    return demo.queue(max_size=WAITING)
+
+
+def place_controls() -> dict[str, gr.Component]:
+    """The column beside the picture."""
+    with gr.Column(scale=0, elem_id="controls"):
+        with gr.Row(elem_id="buttons"):
+            redraw = gr.Button("Redraw", variant="primary", elem_id="redraw")
+            cancel = gr.Button("Cancel", elem_id="cancel")
+        with gr.Row(elem_id="seeds"):
+            seed = OpenNumber(0, label="Seed", precision=0, elem_id="seed")
+            lock = gr.Checkbox(False, label="Lock", elem_id="lock")
+        steps = OpenSlider(1, MAX_STEPS, 24, step=1, label="Steps", elem_id="steps")
+        candidates = OpenRadio(list(range(1, MAX_CANDIDATES + 1)), value=1, label="Candidates", elem_id="candidates")
+        with gr.Row(elem_id="leave"):
+            use = gr.Button("Use as input", elem_id="use")
+            download = gr.Button("Download PNG", elem_id="download")
+        gr.HTML(html_template=page_file("keys.html"), apply_default_css=False)
+    fields = {"seed": seed, "lock": lock, "steps": steps, "candidates": candidates}
+    return {**fields, "redraw": redraw, "cancel": cancel, "use": use, "download": download}
+
+
+def wire(
+    demo: gr.Blocks, desk: Desk, session: gr.State, canvas: gr.HTML, thumbs: gr.HTML, controls: dict[str, gr.Component]
+) -> None:
+    """Connect what the visitor does to the desk."""
+    demo.load(desk.open, None, [session, canvas], **AT_ONCE)
+    demo.unload(forget(demo))
+    fields = [controls[name] for name in ("seed", "lock", "steps", "candidates")]
+    redraw = controls["redraw"].click(
+        desk.redraw,
+        [session, canvas, *fields],
+        [canvas, controls["seed"]],
+        js=TAKE_MASK,
+        show_progress="hidden",
+        api_visibility="private",
+        **ALONE,
+    )
+    redraw.failure(None, js=REFUSED)
+    stops = {"cancels": [redraw], **AT_ONCE}
+    controls["cancel"].click(desk.cancel, session, canvas, **stops)
+    canvas.picture(desk.uploaded, session, canvas, **stops)
+    if desk.examples:
+        thumbs.pick(desk.picked, session, canvas, **stops)
+    canvas.adopt(desk.adopted, session, canvas, **AT_ONCE)
+    controls["use"].click(desk.use_as_input, session, canvas, **stops)
+    controls["download"].click(desk.download, session, canvas, **AT_ONCE)
+    gr.api(desk.inpaint, api_name="inpaint", **ALONE)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=MODEL, help="a bundled name, a folder or a Hub id (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="where the model runs (default: %(default)s)")
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="default: %(default)s")
+    parser.add_argument("--port", type=int, default=None, help="default: GRADIO_SERVER_PORT, else 7860 or the next free")
+    parser.add_argument("--examples", type=Path, default=EXAMPLES, help="a folder of pictures to offer")
+    parser.add_argument("--share", action="store_true", help="a public link through gradio's relay (default: no)")
+    return parser.parse_args()
+
+
+def load_model(name: str, device: str) -> Any:
+    import sundae  # here, so that a thread pays for it while the page is built
+
+    return sundae.load(name, device=device)
+
+
+def main() -> None:
+    options = arguments()
+    loading: Future = ThreadPoolExecutor(1).submit(load_model, options.model, options.device)
+    demo = build(loading, options.examples)
+    try:
+        loading.result()
+    except (ValueError, OSError) as error:
+        sys.exit(f"app.py: {error}")
+    demo.launch(
+        server_name=options.host, server_port=options.port, share=options.share, **launch_settings()
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""The desk: takes what the page's events bring, works on the visitor's session, answers with updates."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from page.checks import MAX_SEED, MAX_STEPS, uploaded_file, whole_number
+from page.painter import post
+from page.session import Session, save_png
+from sundae.image import load_picture
+from sundae.masks import load_mask
+from sundae.pipeline import Inpainter, settings
+from sundae.sampler import SamplerConfig
+
+log = logging.getLogger(__name__)
+
+SORRY = "Something went wrong on the server and the job was stopped. The log there says more."
+KEEP_ANSWER = 600  # seconds that a file answered to a program stays on the server
+
+
+def answered(handler: Callable) -> Callable:
+    """Errors become messages in the page: a ValueError's own words, an apology for anything else."""
+
+    @functools.wraps(handler)
+    def safe(self: Desk, session: Session, *args: Any) -> Any:
+        try:
+            event = handler(self, session, *args)
+        except ValueError as error:
+            event = session.event("note", note=sentence(error))
+        except Exception:
+            log.exception("%s failed", handler.__name__)
+            event = session.event("note", note=SORRY)
+        return gr.skip() if event is None else post(event)
+
+    return safe
+
+
+def sentence(error: Exception) -> str:
+    """An error's words with a capital and a full stop."""
+    text = str(error).strip() or "That did not work"
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+class Desk:
+    """Shared by all visitors: the model, the examples and an empty folder. Nothing of any visitor's is here.
+
+    ``model`` may be a Future, so that a page can be up while its model still loads.
+    """
+
+    def __init__(self, model: Any, examples: list[Path]) -> None:
+        self._model = model
+        self.examples = examples
+        self.uploads = Path(get_upload_folder())
+        self.uploads.mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="sundae-", dir=self.uploads)
+
+    @property
+    def model(self) -> Any:
+        return self._model.result() if isinstance(self._model, Future) else self._model
+
+    @property
+    def folder(self) -> Path:
+        return Path(self._folder.name)
+
+    # -- the page opens, loads pictures -----------------------------------------------------------------
+
+    def open(self) -> tuple[Session, Any]:
+        """A new visitor's session and the first example."""
+        session = Session()
+        return session, self.pick(session, 0) if self.examples else self.empty(session)
+
+    @answered
+    def empty(self, session: Session) -> Any:
+        return session.event("stopped", status="Open a picture to begin", note="")
+
+    def picked(self, session: Session, event: gr.EventData) -> Any:
+        return self.pick(session, getattr(event, "index", None))
+
+    @answered
+    def pick(self, session: Session, index: Any) -> Any:
+        index = whole_number(index, "The example", 0, len(self.examples) - 1)
+        return session.load(self.examples[index], f"Example {index + 1}")
+
+    def uploaded(self, session: Session, event: gr.EventData) -> Any:
+        return self.upload(session, getattr(event, "path", None), getattr(event, "name", None))
+
+    @answered
+    def upload(self, session: Session, path: Any, name: Any) -> Any:
+        """Read an uploaded picture and remove the file at once: from here on it lives in the session only."""
+        found = uploaded_file(path, self.uploads)
+        try:
+            return session.load(found.read_bytes(), str(name or "Picture")[:60])
+        except ValueError as error:
+            return session.event("stopped", status="", note=sentence(error))
+        finally:
+            remove_upload(found)
+
+    # -- redrawing --------------------------------------------------------------------------------------
+
+    def redraw(
+        self, session: Session, mask: Any, seed: Any, locked: Any, steps: Any, candidates: Any
+    ) -> Iterator[tuple[Any, Any]]:
+        """Updates of the painter and of the seed field, step by step."""
+        try:
+            order = session.order(mask, seed if locked else random.randint(0, MAX_SEED), steps, candidates)
+            yield gr.skip(), order.seed
+            for event in session.redraw(Inpainter(self.model), order):
+                yield post(event), gr.skip()
+        except ValueError as error:
+            yield post(session.event("stopped", status="", note=sentence(error))), gr.skip()
+        except Exception:
+            log.exception("redraw failed")
+            yield post(session.event("stopped", status="", note=SORRY)), gr.skip()
+
+    @answered
+    def cancel(self, session: Session) -> Any:
+        return session.cancel()
+
+    def adopted(self, session: Session, event: gr.EventData) -> Any:
+        return self.adopt(session, getattr(event, "job", None), getattr(event, "index", None))
+
+    @answered
+    def adopt(self, session: Session, job: Any, index: Any) -> Any:
+        return session.adopt(job, index)
+
+    @answered
+    def use_as_input(self, session: Session) -> Any:
+        return session.use_as_input(self.model)
+
+    @answered
+    def download(self, session: Session) -> Any:
+        return session.download(self.folder, self.model)
+
+    # -- programs ---------------------------------------------------------------------------------------
+
+    def inpaint(
+        self, image: gr.FileData, mask: gr.FileData, seed: int = 0, steps: int = 24
+    ) -> Iterator[gr.FileData | None]:
+        """Redraw the white part of the mask; answers with a PNG file of the picture's size."""
+        try:
+            picture, hole = self._program_input(image, mask)
+            seed = whole_number(seed, "The seed", 0, MAX_SEED)
+            config = SamplerConfig(steps=whole_number(steps, "Steps", 1, MAX_STEPS))
+            for frame in Inpainter(self.model).prepare(picture, hole).run(config, seeds=(seed,)):
+                yield None
+            yield self._program_answer(frame.image(0), picture, settings(self.model, config, seed))
+        except ValueError as error:
+            raise gr.Error(sentence(error), print_exception=False) from None
+
+    def _program_input(self, image: Any, mask: Any) -> tuple[Any, Any]:
+        paths = [uploaded_file(dict(file).get("path"), self.uploads) for file in (image, mask)]
+        try:
+            picture = load_picture(paths[0].read_bytes())
+            return picture, load_mask(paths[1].read_bytes(), picture.size)
+        finally:
+            for path in paths:
+                remove_upload(path)
+
+    def _program_answer(self, image: Any, picture: Any, edit: dict[str, Any]) -> Any:
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        path = folder / f"sundae-{edit['seed']}.png"
+        save_png(image, path, picture, [edit])
+        timer = threading.Timer(KEEP_ANSWER, shutil.rmtree, (folder, True))
+        timer.daemon = True
+        timer.start()
+        return gr.FileData(path=str(path), orig_name=path.name).model_dump()
+
+
+def remove_upload(path: Path) -> None:
+    """Delete an uploaded file and the folder gradio made for it."""
+    path.unlink(missing_ok=True)
+    try:
+        path.parent.rmdir()
+    except OSError:
+        pass  # another upload of the same content is still in it
+
+
+def forget(demo: gr.Blocks) -> Callable[[gr.Request], None]:
+    """An unload handler: the visitor's state goes at once, not an hour later as gradio would have it."""
+
+    def leave(request: gr.Request) -> None:
+        holder = getattr(demo, "state_holder", None)
+        if holder is None or not request.session_hash:
+            return
+        holder.delete_state(request.session_hash)
+        holder.session_data.pop(request.session_hash, None)
+
+    return leave

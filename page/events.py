@@ -1,0 +1,69 @@
+"""Events: the small dictionaries that the server posts to the painter (painter.js, ``received``)."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sundae.image import Box, Picture, jpeg_bytes, resize_rgb
+
+VIEW_SIDE = 2048  # px; the page paints on a canvas of at most this side, whatever the upload's
+FRAME_QUALITY = 88  # of the crops that stream; the last one is better, the download is lossless
+LAST_QUALITY = 95
+
+Event = dict[str, Any]
+
+
+class Numbers:
+    """Numbers for one visitor's events: consecutive, and larger than those of any session before it."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(time.time_ns() // 1000)
+
+    def event(self, kind: str, **fields: Any) -> Event:
+        return {"kind": kind, "number": next(self._numbers), **fields}
+
+
+def view_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Size (width, height) the page paints in for a picture of ``size``: its own unless it is huge."""
+    scale = min(1.0, VIEW_SIDE / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def full_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask (bool, at the view's size) at the picture's ``size`` (width, height), nearest pixel."""
+    height, width = mask.shape
+    if (width, height) == size:
+        return mask
+    rows = np.arange(size[1]) * height // size[1]
+    columns = np.arange(size[0]) * width // size[0]
+    return mask[rows[:, None], columns[None, :]]
+
+
+def jpeg_url(rgb: np.ndarray, quality: int = FRAME_QUALITY) -> str:
+    """A data URL of uint8 (H, W, 3)."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(rgb, quality=quality)).decode("ascii")
+
+
+def picture_url(picture: Picture) -> str:
+    """The whole picture as the page shows it."""
+    size = view_size(picture.size)
+    rgb = picture.rgb if size == picture.size else resize_rgb(picture.rgb, size)
+    return jpeg_url(rgb, quality=92)
+
+
+def crops(patches: Sequence[np.ndarray], box: Box, size: tuple[int, int], last: bool) -> Event:
+    """The page's box and one data URL per candidate, for patches (h, w, 3) of a picture of ``size``."""
+    width, height = view_size(size)
+    left, right = (edge * width // size[0] for edge in (box.left, box.right))
+    top, bottom = (edge * height // size[1] for edge in (box.top, box.bottom))
+    shown = (max(1, right - left), max(1, bottom - top))
+    if shown != (box.width, box.height):
+        patches = [resize_rgb(patch, shown) for patch in patches]
+    quality = LAST_QUALITY if last else FRAME_QUALITY
+    return {"box": [left, top, *shown], "crops": [jpeg_url(patch, quality) for patch in patches]}

@@ -1,0 +1,45 @@
+"""The example portraits: a row of thumbnails below the picture."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import gradio as gr
+
+from page.events import jpeg_url
+from page.painter import page_file
+from sundae.image import load_picture, resize_rgb
+
+THUMB = 176  # px
+ENDINGS = (".webp", ".png", ".jpg")
+
+
+def example_files(folder: Path) -> list[Path]:
+    """The example pictures in ``folder``, by name; none if there is no such folder."""
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+
+
+@cache
+def thumbnail(path: Path) -> str:
+    """A data URL of a square thumbnail."""
+    rgb = load_picture(path).rgb
+    side = min(rgb.shape[:2])
+    top, left = ((length - side) // 2 for length in rgb.shape[:2])
+    return jpeg_url(resize_rgb(rgb[top : top + side, left : left + side], (THUMB, THUMB)))
+
+
+def examples(paths: list[Path]) -> gr.HTML:
+    """The component; it triggers ``pick`` with the ``index`` of a thumbnail."""
+    buttons = [
+        f'<button type="button" data-index="{index}" aria-label="Load example {index + 1}">'
+        f'<img src="{thumbnail(path)}" alt="" width="{THUMB}" height="{THUMB}" draggable="false"></button>'
+        for index, path in enumerate(paths)
+    ]
+    row = f'<div class="examples" role="group" aria-label="Example portraits">{"".join(buttons)}</div>'
+    return gr.HTML(
+        html_template=row if buttons else "",
+        js_on_load=page_file("examples.js"),
+        apply_default_css=False,
+        elem_id="examples",
+    )

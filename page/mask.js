@@ -1,0 +1,162 @@
+'use strict';
+
+// The mask: a list of operations drawn on one canvas. Undo replays the list, so history costs a few points
+// per stroke and not a copy of the canvas; operations older than KEEP are baked into a second canvas.
+
+const TINT = '#3f6bff';
+const KEEP = 120;
+
+class Mask {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.context = canvas.getContext('2d');
+    this.baked = document.createElement('canvas');
+    this.reset(1, 1);
+  }
+
+  reset(width, height) {
+    for (const canvas of [this.canvas, this.baked]) {
+      canvas.width = width;
+      canvas.height = height;
+    }
+    this.done = [];
+    this.undone = [];
+    this.stroke = null;
+    this.painted = false;
+  }
+
+  begin(erase, size, point) {
+    this.stroke = { kind: 'stroke', erase, size, points: [point, point] };
+    this.segment(this.stroke, 1);
+  }
+
+  extend(point) {
+    this.stroke.points.push(point);
+    this.segment(this.stroke, this.stroke.points.length - 1);
+  }
+
+  end() {
+    if (this.stroke) this.record(this.stroke);
+    this.stroke = null;
+  }
+
+  abandon() {
+    if (!this.stroke) return;
+    this.stroke = null;
+    this.replay();
+  }
+
+  apply(kind) {
+    const operation = { kind };
+    this.draw(operation);
+    this.record(operation);
+  }
+
+  record(operation) {
+    this.done.push(operation);
+    this.undone = [];
+    if (this.done.length > KEEP) this.bake(this.done.splice(0, KEEP / 2));
+  }
+
+  undo() {
+    if (!this.done.length) return;
+    this.undone.push(this.done.pop());
+    this.replay();
+  }
+
+  redo() {
+    if (!this.undone.length) return;
+    const operation = this.undone.pop();
+    this.draw(operation);
+    this.done.push(operation);
+  }
+
+  replay() {
+    this.wipe();
+    this.context.drawImage(this.baked, 0, 0);
+    for (const operation of this.done) this.draw(operation);
+  }
+
+  bake(operations) {
+    const live = this.context;
+    this.context = this.baked.getContext('2d');
+    for (const operation of operations) this.draw(operation);
+    this.context = live;
+  }
+
+  draw(operation) {
+    if (operation.kind === 'clear') this.wipe();
+    else if (operation.kind === 'invert') this.invert();
+    else for (let i = 1; i < operation.points.length; i++) this.segment(operation, i);
+  }
+
+  wipe() {
+    this.context.globalCompositeOperation = 'source-over';
+    this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+  }
+
+  invert() {
+    this.context.globalCompositeOperation = 'xor';
+    this.context.fillStyle = TINT;
+    this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+  }
+
+  segment(stroke, index) {
+    const [from, to] = [stroke.points[index - 1], stroke.points[index]];
+    const pen = this.context;
+    pen.globalCompositeOperation = stroke.erase ? 'destination-out' : 'source-over';
+    pen.strokeStyle = TINT;
+    pen.lineWidth = stroke.size;
+    pen.lineCap = pen.lineJoin = 'round';
+    pen.beginPath();
+    pen.moveTo(from.x, from.y);
+    pen.lineTo(to.x + 0.001, to.y);
+    pen.stroke();
+  }
+
+  // A canvas with hard edges: opaque white where the mask covers at least half a pixel. Null if nothing does.
+  hard() {
+    const { width, height } = this.canvas;
+    const pixels = this.context.getImageData(0, 0, width, height);
+    const words = new Uint32Array(pixels.data.buffer);
+    let any = false;
+    for (let i = 0; i < words.length; i++) {
+      const inside = words[i] >>> 24 >= 128;
+      words[i] = inside ? 0xffffffff : 0;
+      any = any || inside;
+    }
+    if (!any) return null;
+    const canvas = copyCanvas(width, height);
+    canvas.getContext('2d').putImageData(pixels, 0, 0);
+    return canvas;
+  }
+}
+
+function copyCanvas(width, height) {
+  const canvas = document.createElement('canvas');
+  canvas.width = width;
+  canvas.height = height;
+  return canvas;
+}
+
+// White on black, as the server expects it: white is repainted.
+function maskPng(hard) {
+  const canvas = copyCanvas(hard.width, hard.height);
+  const pen = canvas.getContext('2d');
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.drawImage(hard, 0, 0);
+  return canvas.toDataURL('image/png');
+}
+
+// Draw a thin contour of a hard mask: the mask shifted every way, less the mask itself.
+function drawOutline(canvas, hard, width) {
+  const pen = canvas.getContext('2d');
+  canvas.width = hard.width;
+  canvas.height = hard.height;
+  for (let i = 0; i < 12; i++) {
+    const angle = (i * Math.PI) / 6;
+    pen.drawImage(hard, width * Math.cos(angle), width * Math.sin(angle));
+  }
+  pen.globalCompositeOperation = 'destination-out';
+  pen.drawImage(hard, 0, 0);
+}

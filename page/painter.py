@@ -1,0 +1,44 @@
+"""The painter: a gr.HTML whose canvas paints the mask and shows the hole being redrawn in place."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+FOLDER = Path(__file__).parent
+SCRIPTS = ("mask.js", "view.js", "player.js", "painter.js")  # one scope, in this order
+SLOTS = 8  # as in painter.js
+MAX_UPLOAD = "64mb"  # as in painter.js
+
+
+@cache
+def page_file(name: str) -> str:
+    """Text of a template file beside this module."""
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def painter(**settings: Any) -> gr.HTML:
+    """The component. The server writes to it with ``post``; it triggers ``picture`` and ``adopt``.
+
+    A plain gr.HTML and not a subclass: gradio writes a stub file beside the source of every subclass.
+    """
+    slots = {f"slot{number}": None for number in range(SLOTS)}
+    return gr.HTML(
+        html_template=page_file("painter.html"),
+        js_on_load="\n".join(page_file(name) for name in SCRIPTS),
+        apply_default_css=False,
+        **slots,
+        **settings,
+    )
+
+
+def post(event: dict[str, Any]) -> dict[str, Any]:
+    """The update that carries one event to the page.
+
+    The browser may merge updates that arrive together, so consecutive events go to different properties:
+    up to ``SLOTS`` of them survive a merge.
+    """
+    return gr.update(**{f"slot{event['number'] % SLOTS}": event})

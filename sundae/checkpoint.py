@@ -1,0 +1,232 @@
+"""Bundles: a folder with ``config.json`` and safetensors files, loaded strictly and checked by hash.
+
+Dataclasses become JSON and come back with every key known; weights may be half precision on disk and are
+float32 in memory; a large module is cut into shards below 10 MB, so that a folder can be pushed with git.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sundae.hourglass import Hourglass, HourglassConfig
+from sundae.tokenizer import Tokenizer, TokenizerConfig
+
+FORMAT_VERSION = 1
+SHARD_BYTES = 9_000_000
+Config = TypeVar("Config")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_json(cls: type[Config], values: Any, where: str) -> Config:
+    """A config dataclass from JSON values.
+
+    Raises:
+        ValueError: if a key is unknown or missing, or a value does not fit.
+    """
+    fields = {field.name for field in dataclasses.fields(cls)}
+    if not isinstance(values, dict) or set(values) != fields:
+        found = sorted(values) if isinstance(values, dict) else values
+        raise ValueError(f"expected {where} with the keys {sorted(fields)}, got {found}")
+    hints = typing.get_type_hints(cls)
+    try:
+        return cls(**{name: restore(hints[name], value, where) for name, value in values.items()})
+    except TypeError as error:
+        raise ValueError(f"expected valid values in {where}: {error}") from None
+
+
+def restore(hint: Any, value: Any, where: str) -> Any:
+    """One JSON value to its annotated type: dataclasses from objects, tuples from lists."""
+    if dataclasses.is_dataclass(hint):
+        return from_json(hint, value, where)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"expected a list in {where}, got {value!r}")
+        inner = typing.get_args(hint)[0]
+        return tuple(restore(inner, item, where) for item in value)
+    if type(value) is not hint:
+        raise ValueError(f"expected {hint.__name__} in {where}, got {value!r}")
+    return value
+
+
+def tensors_hash(state: dict[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and float16 values: the identity of a module's weights, whatever the file."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu()
+        value = value.half() if value.is_floating_point() else value
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else hash_blocks(file)
+        )
+
+
+def hash_blocks(file: typing.BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def save_bundle(folder: Path, parts: dict[str, nn.Module], provenance: dict[str, Any]) -> None:
+    """Write ``config.json`` and one or more half-precision safetensors files for each part.
+
+    Args:
+        folder: made if missing; the part's old files are replaced.
+        parts: ``{"tokenizer": Tokenizer, "prior": Hourglass}`` or the tokenizer alone; each has ``.config``.
+        provenance: plain JSON: commit, data, steps, metrics, licence.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content: dict[str, Any] = {"format_version": FORMAT_VERSION, "parts": {}, "provenance": provenance}
+    for name, module in parts.items():
+        for old in folder.glob(f"{name}*.safetensors"):
+            old.unlink()
+        state = {key: value.detach().cpu().half().contiguous() for key, value in module.state_dict().items()}
+        groups = shards(state)
+        files = {}
+        for i, group in enumerate(groups):
+            file = folder / (
+                f"{name}.safetensors" if len(groups) == 1 else f"{name}-{i + 1}-of-{len(groups)}.safetensors"
+            )
+            save_file(group, file)
+            files[file.name] = file_hash(file)
+        content["parts"][name] = {
+            "kind": type(module).__name__.lower(),
+            "config": to_json(module.config),
+            "files": files,
+            "hash": tensors_hash(state),
+        }
+    (folder / "config.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def shards(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Cut a state into groups of at most about 9 MB, in the order of its keys."""
+    groups: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for key, value in state.items():
+        if groups[-1] and size + value.nbytes > SHARD_BYTES:
+            groups.append({})
+            size = 0
+        groups[-1][key] = value
+        size += value.nbytes
+    return groups
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checked ``config.json`` of a bundle.
+
+    Raises:
+        ValueError: if it is missing, is not JSON, or is of another format.
+    """
+    path = folder / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"expected a model bundle with a config.json at {folder}, found none") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ValueError(f"expected JSON in {path}") from None
+    keys = {"format_version", "parts", "provenance"}
+    if not isinstance(content, dict) or set(content) != keys:
+        raise ValueError(f"expected {path} with the keys {sorted(keys)}")
+    if content["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"expected format_version {FORMAT_VERSION} in {path}, got {content['format_version']!r}"
+        )
+    return content
+
+
+def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> nn.Module:
+    """One module of a bundle: built on the meta device, then its checked weights assigned as float32.
+
+    Args:
+        folder: the bundle.
+        name: "tokenizer" or "prior".
+        kinds: ``kind -> (module class, config class)`` that may stand there.
+
+    Raises:
+        ValueError: if the part is missing, of an unknown kind, changed on disk, or does not fit its config.
+    """
+    content = read_config(folder)
+    part = content["parts"].get(name) if isinstance(content["parts"], dict) else None
+    if not isinstance(part, dict) or set(part) != {"kind", "config", "files", "hash"}:
+        raise ValueError(f"expected a {name} in {folder / 'config.json'}, found none that is complete")
+    if part["kind"] not in kinds:
+        raise ValueError(
+            f"expected the {name} in {folder} to be one of {sorted(kinds)}, got {part['kind']!r}"
+        )
+    module_class, config_class = kinds[part["kind"]]
+    config = from_json(config_class, part["config"], f"{name} config in {folder / 'config.json'}")
+    state: dict[str, Tensor] = {}
+    for file_name, digest in part["files"].items():
+        state |= read_weights(folder, file_name, digest)
+    with torch.device("meta"):
+        module = module_class(config)
+    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    if expected != found:
+        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+        raise ValueError(
+            f"expected the {name}'s weights in {folder} to fit its config; they differ at {wrong[0]} and {len(wrong) - 1} more"
+        )
+    for key in list(state):
+        state[key] = state[key].float()
+        if not bool(state[key].isfinite().all()):
+            raise ValueError(f"expected finite weights in {folder}, found NaN or infinity in {key}")
+    module.load_state_dict(state, strict=True, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def read_weights(folder: Path, file_name: str, digest: str) -> dict[str, Tensor]:
+    """Tensors of one file of a bundle; ValueError if the name leaves the folder, or the file is not the one
+    that the config knows."""
+    path = folder / file_name
+    if Path(file_name).name != file_name or not file_name.endswith(".safetensors"):
+        raise ValueError(
+            f"expected a plain .safetensors file name in {folder / 'config.json'}, got {file_name!r}"
+        )
+    if not path.is_file():
+        raise ValueError(f"expected the weights {path}, found no such file")
+    if file_hash(path) != digest:
+        raise ValueError(
+            f"expected {path} with SHA-256 {digest[:12]}…, got {file_hash(path)[:12]}…: the file is damaged or was changed"
+        )
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"expected safetensors in {path}: {str(error).splitlines()[0]}") from None
+
+
+TOKENIZERS = {"tokenizer": (Tokenizer, TokenizerConfig)}
+PRIORS = {"hourglass": (Hourglass, HourglassConfig)}
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a bundle; raises as :func:`load_part`."""
+    return load_part(folder, "tokenizer", TOKENIZERS)
+
+
+def load_prior(folder: Path) -> Hourglass:
+    """The prior of a bundle; raises as :func:`load_part`."""
+    return load_part(folder, "prior", PRIORS)

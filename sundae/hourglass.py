@@ -1,0 +1,240 @@
+"""The denoiser: a 2D-aware hourglass transformer over a grid of tokens.
+
+Hourglass transformers: Nawrot et al. 2021; on VQ-GAN grids with 2-D resampling: McKinney & Willcocks 2022.
+Shortened levels merge ``r x r`` blocks of cells (true 2-D neighbours), and every level keeps a shortcut.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from sundae.layers import Block, axial_rotary
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """One resolution of the hourglass.
+
+    Raises:
+        ValueError: if a size is not positive or the attention is unknown.
+    """
+
+    width: int  # channels
+    depth: int  # blocks on the way down; as many again on the way up, except at the innermost level
+    attention: str = "global"  # "global", or "axial": rows and columns in turn
+    mlp_ratio: int = 4
+    merge: int = 2  # this level's cells per side that become one cell of the next level
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.depth, self.mlp_ratio, self.merge) < 1:
+            raise ValueError(f"expected positive sizes in a level, got {self}")
+        if self.attention not in ("global", "axial"):
+            raise ValueError(f"expected attention 'global' or 'axial', got {self.attention!r}")
+
+
+@dataclass(frozen=True)
+class HourglassConfig:
+    """Shape of the denoiser; ``levels`` go from the token grid inwards.
+
+    Raises:
+        ValueError: if there is no level or a size is not positive.
+    """
+
+    codebook_size: int = 1024  # K
+    depth: int = 2  # q: codes per cell
+    grid: tuple[int, int] = (32, 32)  # training grid; the learned positions are resized to any other
+    levels: tuple[LevelConfig, ...] = (
+        LevelConfig(128, 2, "axial", mlp_ratio=2),
+        LevelConfig(256, 6, "global"),
+    )
+    head_dim: int = 32
+
+    def __post_init__(self) -> None:
+        if not self.levels or min(self.codebook_size, self.depth, self.head_dim, *self.grid) < 1:
+            raise ValueError(f"expected at least one level and positive sizes, got {self}")
+
+
+class Stage(nn.ModuleList):
+    """A run of blocks at one resolution."""
+
+    def __init__(self, level: LevelConfig, head_dim: int, first: int = 0):
+        kinds = ("row", "column") if level.attention == "axial" else ("global",)
+        super().__init__(
+            Block(level.width, head_dim, kinds[(first + i) % len(kinds)], level.mlp_ratio)
+            for i in range(level.depth)
+        )
+
+    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, angles)
+        return x
+
+
+class CodeHead(nn.Module):
+    """Logits of a cell's codes, one depth after the other.
+
+    Residual codes depend on each other: the second describes what the first left over. Predicted at once
+    they would be independent given the grid, and the second could hardly be learned (its cross-entropy stayed
+    at the unigram's in the prototype). So code ``j`` is predicted given the cell's codes before it, as in the
+    depth transformer of Lee et al. 2022 (RQ-Transformer), with a small MLP in its place.
+    """
+
+    def __init__(self, width: int, codebook_size: int, depth: int):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(depth))
+        self.classifiers = nn.ModuleList(nn.Linear(width, codebook_size) for _ in range(depth))
+        self.prefix = nn.ModuleList(nn.Embedding(codebook_size, width) for _ in range(depth - 1))
+        self.prefix_mlp = nn.ModuleList(
+            nn.Sequential(
+                nn.RMSNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+            )
+            for _ in range(depth - 1)
+        )
+        self.keep = nn.ModuleList(nn.Linear(width, 1) for _ in range(depth))
+        for layer in self.keep:
+            nn.init.zeros_(layer.weight)
+            nn.init.constant_(layer.bias, 2.0)
+
+    def forward(self, hidden: Tensor, current: Tensor, prefix: Tensor) -> Tensor:
+        """Logits of code ``j = prefix.shape[1]``.
+
+        Args:
+            hidden: ``(N, width)`` features of N cells.
+            current: int64 ``(N, q)`` codes now in these cells; the logit of the present code gets a learned
+                bonus, so that keeping it need not pass through the whole network.
+            prefix: int64 ``(N, j)`` codes already drawn for the cell.
+
+        Returns:
+            ``(N, K)`` logits.
+        """
+        j = prefix.shape[1]
+        for i in range(j):
+            context = hidden + self.prefix[i](prefix[:, i])
+            hidden = context + self.prefix_mlp[i](context)
+        hidden = self.norms[j](hidden)
+        logits = self.classifiers[j](hidden)
+        keep = self.keep[j](hidden)
+        same = (prefix == current[:, :j]).all(
+            1, keepdim=True
+        )  # a residual code has meaning after its prefix only
+        return logits.scatter_add(1, current[:, j : j + 1], (keep * same).to(logits.dtype))
+
+
+class Hourglass(nn.Module):
+    """Tokens and known cells in, logits out, for any grid ``h x w``.
+
+    ``hidden`` runs the trunk once; ``logits`` is then asked only for the cells that matter.
+    """
+
+    def __init__(self, config: HourglassConfig):
+        super().__init__()
+        self.config = config
+        outer, h, w = config.levels[0].width, *config.grid
+        self.embed = nn.ModuleList(nn.Embedding(config.codebook_size, outer) for _ in range(config.depth))
+        self.known = nn.Embedding(2, outer)  # row 1: the cell is known; all rows 0 is the paper's SUNDAE
+        self.position = nn.Parameter(torch.randn(1, outer, h, w) * 0.02)
+        self.down = nn.ModuleList(Stage(level, config.head_dim) for level in config.levels)
+        self.up = nn.ModuleList(Stage(level, config.head_dim, level.depth) for level in config.levels[:-1])
+        pairs = list(zip(config.levels[:-1], config.levels[1:], strict=True))
+        self.merge = nn.ModuleList(nn.Linear(a.width * a.merge**2, b.width) for a, b in pairs)
+        self.split = nn.ModuleList(nn.Linear(b.width, a.width * a.merge**2) for a, b in pairs)
+        self.split_norm = nn.ModuleList(nn.RMSNorm(b.width) for _, b in pairs)
+        self.head = CodeHead(outer, config.codebook_size, config.depth)
+        for table in self.embed:
+            nn.init.normal_(table.weight, std=0.4)
+        nn.init.normal_(self.known.weight, std=0.2)
+
+    @property
+    def codebook_size(self) -> int:
+        return self.config.codebook_size
+
+    @property
+    def depth(self) -> int:
+        return self.config.depth
+
+    @torch.no_grad()
+    def start_from_codebooks(self, codebooks: Tensor, frequencies: Tensor) -> None:
+        """Begin with what the tokenizer knows: codes that look alike get embeddings and classifiers that are
+        alike (a random projection of the code vectors), and biases at the unigram log-frequencies.
+
+        Args:
+            codebooks: ``(q, K, e)`` code vectors.
+            frequencies: ``(q, K)`` share of each code in the training tokens.
+        """
+        scale = codebooks[0].std(0)
+        project = torch.randn(codebooks.shape[-1], self.config.levels[0].width)
+        for j in range(self.depth):
+            vectors = ((codebooks[j] - codebooks[j].mean(0)) / scale) @ project
+            spread = vectors.std().clamp(min=1e-6)
+            self.embed[j].weight.copy_(vectors * (0.5 if j == 0 else 0.3) / spread)
+            self.head.classifiers[j].weight.copy_(vectors * 0.05 / spread)
+            self.head.classifiers[j].bias.copy_((frequencies[j] + 1e-5).log())
+            if j + 1 < self.depth:
+                self.head.prefix[j].weight.copy_(vectors * 0.5 / spread)
+
+    def hidden(self, tokens: Tensor, known: Tensor) -> Tensor:
+        """Features of every cell.
+
+        Args:
+            tokens: int64 ``(B, h, w, q)``.
+            known: bool ``(B, h, w)``, True where the token is certain. All False for whole pictures.
+
+        Returns:
+            ``(B, h, w, width)``.
+
+        Raises:
+            ValueError: if the depth or the two shapes disagree.
+        """
+        if tokens.ndim != 4 or tokens.shape[-1] != self.depth or known.shape != tokens.shape[:3]:
+            raise ValueError(
+                f"expected tokens (B, h, w, {self.depth}) and known (B, h, w), got {tuple(tokens.shape)} and {tuple(known.shape)}"
+            )
+        _, h, w, _ = tokens.shape
+        x = sum(table(tokens[..., j]) for j, table in enumerate(self.embed)) + self.known(known.long())
+        x, pad = pad_grid(
+            x + self.positions(h, w), math.prod(level.merge for level in self.config.levels[:-1])
+        )
+        skips = []
+        for i, stage in enumerate(self.down):
+            x = stage(x, self.angles(x))
+            if i < len(self.merge):
+                skips.append(x)
+                r = self.config.levels[i].merge
+                x = self.merge[i](rearrange(x, "b (h r) (w s) d -> b h w (r s d)", r=r, s=r))
+        for i in reversed(range(len(self.up))):
+            r = self.config.levels[i].merge
+            x = self.split[i](self.split_norm[i](x))
+            x = skips[i] + rearrange(x, "b h w (r s d) -> b (h r) (w s) d", r=r, s=r)
+            x = self.up[i](x, self.angles(x))
+        return x[:, :h, :w] if pad else x
+
+    def logits(self, hidden: Tensor, current: Tensor, prefix: Tensor) -> Tensor:
+        """Logits ``(N, K)`` of the next code of N chosen cells; see :meth:`CodeHead.forward`."""
+        return self.head(hidden, current, prefix)
+
+    def positions(self, h: int, w: int) -> Tensor:
+        """The learned table of absolute positions, resized to the grid: ``(1, h, w, width)``. Faces are
+        aligned, so the place of a cell says much about it; the rotary angles give what is relative."""
+        table = self.position
+        if table.shape[2:] != (h, w):
+            table = F.interpolate(table, size=(h, w), mode="bilinear", align_corners=False)
+        return table.permute(0, 2, 3, 1)
+
+    def angles(self, x: Tensor) -> Tensor:
+        return axial_rotary(x.shape[1], x.shape[2], self.config.head_dim, x.device)
+
+
+def pad_grid(x: Tensor, multiple: int) -> tuple[Tensor, bool]:
+    """Repeat the last row and column of ``x (B, h, w, d)`` until both sides are multiples of ``multiple``."""
+    h, w = x.shape[1:3]
+    rows, columns = -h % multiple, -w % multiple
+    if not rows and not columns:
+        return x, False
+    padded = F.pad(x.permute(0, 3, 1, 2), (0, columns, 0, rows), mode="replicate")
+    return padded.permute(0, 2, 3, 1), True

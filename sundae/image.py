@@ -1,0 +1,751 @@
+"""Pictures in and out: files, PIL images and arrays to tensors, and back without touching known pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import threading
+import uuid
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
+
+MIN_SIDE = 16
+MAX_SIDE = 8192
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+_NAMES = "a PNG, JPEG, WebP, TIFF, BMP or GIF picture"
+_EXTENSIONS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+}
+# Modes a format gives back with the same pixel values (JPEG: nearly) in the same kind of picture.
+_HOLDS = {
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+    "JPEG": ("L", "RGB", "CMYK"),
+    "WEBP": ("RGB", "RGBA"),
+    "TIFF": ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16"),
+    "BMP": ("1", "L", "P", "RGB"),
+    "GIF": ("1", "L", "P"),
+}
+_OWN_MODES = _HOLDS["TIFF"]
+_CONVERTED = {"RGBX": "RGB", "RGBa": "RGBA", "La": "LA", "YCbCr": "RGB", "HSV": "RGB"}
+# A TIFF keeps its layout (strips, compression) in the same table as its EXIF: these describe the picture.
+_TIFF_EXIF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
+_EXIF_IFDS = (0x8769, 0x8825)
+
+_warnings_lock = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Box:
+    """A region of a picture in pixels, half open: left <= x < right, top <= y < bottom."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to index an (H, W, ...) array."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The region of the picture the model works on, and the size (model pixels) it is resized to."""
+
+    box: Box
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An upright picture as the user gave it, with what is needed to save it again.
+
+    image: upright first frame, in its own mode: 1, L, LA, P, PA, RGB, RGBA, CMYK or I;16.
+    rgb: uint8 (H, W, 3), read-only: what the model sees (alpha ignored, greyscale replicated).
+    format: PNG, JPEG, WEBP, TIFF, BMP or GIF; None when the picture did not come from a file.
+    exif: EXIF block without orientation and thumbnail.
+    notes: what will be lost or limited, one sentence each.
+    """
+
+    image: Image.Image
+    rgb: np.ndarray
+    format: str | None = None
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image.size
+
+
+# -- loading -------------------------------------------------------------------------------------------------
+
+
+def load_picture(source: str | Path | bytes | BinaryIO | Image.Image | np.ndarray) -> Picture:
+    """Load a picture upright, in its own colour mode, without loss.
+
+    source: path, bytes or binary file of a PNG, JPEG, WebP, TIFF, BMP or GIF (first frame); a PIL image;
+        or a uint8 array (H, W), (H, W, 3) or (H, W, 4). Nothing of the caller's is changed or kept.
+    Raises ValueError (one line) when it is none of these, is damaged, or has a side outside 16..8192 px; the
+        size is checked before any pixel is decoded.
+    """
+    with _quiet():
+        if isinstance(source, np.ndarray):
+            return _picture_from(_image_from_array(source), "the array")
+        if isinstance(source, Image.Image):
+            return _picture_from(source, "the PIL image")
+        with _opened(source) as (file, name):
+            with _decoding(name):
+                opened = Image.open(file, formats=_FORMATS)
+            return _picture_from(opened, name)
+
+
+def _picture_from(opened: Image.Image, name: str) -> Picture:
+    """Decode, turn upright and describe an opened image."""
+    _check_size(opened.size, name)
+    notes = []
+    layout = _sample_layout(opened)
+    with _decoding(name):
+        opened.load()
+        image = ImageOps.exif_transpose(opened)
+        info = dict(opened.info)
+    _check_size(image.size, name)
+    if layout == "deep":
+        notes.append("the file has 16 bits per channel; colours are read and saved with 8")
+    icc_profile = info.get("icc_profile") or None
+    if image.mode == "LAB":
+        icc_profile = None  # the profile describes Lab values, the pixels are sRGB from here on
+    own = _in_own_mode(image, name, notes)
+    own.info = _kept_info(info, own.mode, layout)
+    exif = _exif_without_orientation(opened, notes)
+    notes += _lost_extras(opened, info)
+    notes += _mode_limits(own)
+    rgb = _rgb_view(own)
+    rgb.flags.writeable = False
+    known = {"MPO": "JPEG"}.get(opened.format or "", opened.format)
+    return Picture(own, rgb, known if known in _FORMATS else None, icc_profile, exif, tuple(notes))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Pillow's warnings (bombs, odd EXIF): what matters is raised or noted.
+
+    The filters are global, so a lock keeps two threads from restoring each other's.
+    """
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turn what a decoder raises on damaged data, nearly every exception there is, into one line."""
+    try:
+        yield
+    except Image.UnidentifiedImageError as error:
+        raise ValueError(f"expected {_NAMES}, got {name}, which is none of these or is damaged") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"expected sides of {MIN_SIDE} to {MAX_SIDE} px, got {name}, which is far larger"
+        ) from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise ValueError(
+            f"expected a whole picture, got {name}, which is truncated or damaged ({reason})"
+        ) from error
+
+
+@contextlib.contextmanager
+def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
+    """Yield a seekable binary file and its name for messages."""
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        name = repr(path.name or str(path))
+        with _open_path(path, name) as file:
+            yield file, name
+        return
+    if not isinstance(source, bytes | bytearray | memoryview):
+        if not hasattr(source, "read"):
+            kind = type(source).__name__
+            raise ValueError(
+                f"expected a path, bytes, a binary file, a PIL image or a uint8 array, got {kind}"
+            )
+        with _decoding("the file object"):
+            source = source.read()
+        if not isinstance(source, bytes):
+            raise ValueError(
+                f"expected a file opened in binary mode, got one that reads {type(source).__name__}"
+            )
+    if not len(source):
+        raise ValueError(f"expected {_NAMES}, got no bytes at all")
+    yield io.BytesIO(source), f"data of {len(source)} bytes"
+
+
+def _open_path(path: Path, name: str) -> BinaryIO:
+    try:
+        if "\0" in str(path):
+            raise ValueError(f"expected a picture file, got {name}, which is no file name")
+        if path.is_dir():
+            raise ValueError(f"expected a picture file, got the folder {name}")
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise ValueError(f"expected a picture file, got {name}, which is no regular file")
+        file = path.open("rb")
+    except OSError as error:
+        raise ValueError(f"expected a picture file, got {name}: {error.strerror}") from error
+    if os.fstat(file.fileno()).st_size == 0:
+        file.close()
+        raise ValueError(f"expected {_NAMES}, got {name}, which is empty")
+    return file
+
+
+def _image_from_array(array: np.ndarray) -> Image.Image:
+    wanted = "expected a uint8 array (H, W), (H, W, 3) or (H, W, 4)"
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise ValueError(f"{wanted}, got {array.dtype} {array.shape}")
+    _check_size((array.shape[1], array.shape[0]), "the array")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+        raise ValueError(
+            f"expected sides of {MIN_SIDE} to {MAX_SIDE} px, got {name} of {size[0]}x{size[1]} px"
+        )
+
+
+def _sample_layout(opened: Image.Image) -> str | None:
+    """How the file stores samples where Pillow's mode does not tell: deep, L;2, L;4 or None.
+
+    To be called before load(), which forgets it.
+    """
+    bits = getattr(opened, "tag_v2", {}).get(258, ()) if opened.format == "TIFF" else ()
+    if opened.mode in _OWN_MODES and opened.mode != "I;16" and any(b > 8 for b in np.atleast_1d(bits)):
+        return "deep"
+    tiles = getattr(opened, "tile", None)
+    rawmode = str(tiles[0][3]) if opened.format == "PNG" and tiles else ""
+    if opened.mode in ("RGB", "RGBA", "LA") and ";16" in rawmode:
+        return "deep"
+    return rawmode if rawmode in ("L;2", "L;4") else None
+
+
+def _in_own_mode(image: Image.Image, name: str, notes: list[str]) -> Image.Image:
+    """A copy of the image in one of the nine modes the rest of the module knows."""
+    if image.mode in _OWN_MODES:
+        return image.copy()
+    if image.mode in _CONVERTED:
+        notes.append(f"{image.mode} colours are converted to {_CONVERTED[image.mode]}")
+        return image.convert(_CONVERTED[image.mode])
+    if image.mode == "LAB":
+        notes.append("LAB colours are converted to sRGB")
+        to_srgb = ImageCms.buildTransform(
+            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
+        )
+        return to_srgb.apply(image)
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(
+                f"expected 8 or 16 bits per channel, got {name} with values beyond 0..65535 (mode I)"
+            )
+        return Image.fromarray(values.astype("<u2"))
+    raise ValueError(
+        f"expected 8 or 16 bits per channel, got {name} in mode {image.mode}: convert it to one of these"
+    )
+
+
+def _kept_info(info: dict[Any, Any], mode: str, layout: str | None) -> dict[Any, Any]:
+    """What travels inside the image: its transparency and its print resolution."""
+    kept: dict[Any, Any] = {}
+    transparency = _transparency(info.get("transparency"), mode, layout)
+    if transparency is not None:
+        kept["transparency"] = transparency
+    with contextlib.suppress(TypeError, ValueError, ZeroDivisionError, OverflowError):
+        dpi = tuple(float(value) for value in info.get("dpi", ()))
+        if len(dpi) == 2 and all(math.isfinite(value) and 1 <= value <= 30000 for value in dpi):
+            kept["dpi"] = dpi
+    return kept
+
+
+def _transparency(key: Any, mode: str, layout: str | None) -> Any:
+    """The invisible palette entries or colour of an image, or None when there is none a pixel could have."""
+    if mode == "P" and isinstance(key, int | bytes):
+        return key
+    # Pillow brings the samples to 8 bits but leaves the transparent value in the bits of the file.
+    if mode == "RGB" and isinstance(key, tuple) and len(key) == 3:
+        key = tuple(value >> 8 for value in key) if layout == "deep" else key
+        return key if all(0 <= value <= 255 for value in key) else None
+    if mode in ("1", "L", "I;16") and isinstance(key, int):
+        key *= {"L;2": 85, "L;4": 17}.get(layout or "", 1)
+        return key if 0 <= key <= (65535 if mode == "I;16" else 255) else None
+    return None
+
+
+def _exif_without_orientation(opened: Image.Image, notes: list[str]) -> bytes | None:
+    """The EXIF block without orientation (applied) and thumbnail (it would show what was painted away)."""
+    try:
+        source, kept = opened.getexif(), Image.Exif()
+        if opened.format == "TIFF":
+            for tag in _TIFF_EXIF_TAGS:
+                if tag in source:
+                    kept[tag] = source[tag]
+            for tag in _EXIF_IFDS:
+                nested = dict(source.get_ifd(tag))
+                nested.pop(ExifTags.IFD.Interop, None)  # an offset into the old file
+                if nested:
+                    kept.get_ifd(tag).update(nested)
+        else:
+            kept.load(source.tobytes())
+            if ExifTags.Base.Orientation in kept:
+                del kept[ExifTags.Base.Orientation]
+        block = kept.tobytes()
+        return block if len(block) > len(Image.Exif().tobytes()) else None
+    except Exception:  # EXIF in the wild is broken in every way, and never worth refusing a picture
+        notes.append("the EXIF block is damaged and not kept")
+        return None
+
+
+def _lost_extras(opened: Image.Image, info: dict[Any, Any]) -> list[str]:
+    lost = []
+    try:
+        frames = int(getattr(opened, "n_frames", 1))
+    except Exception:  # a damaged second frame does not spoil the first
+        frames = 2
+    if frames > 1:
+        kind = "page" if opened.format == "TIFF" else "frame"
+        lost.append(f"only the first {kind} is used; the others are not kept")
+    if "xmp" in info or "XML:com.adobe.xmp" in info:
+        lost.append("XMP metadata is not kept")
+    if set(getattr(opened, "text", {})) - {"sundae", "XML:com.adobe.xmp"}:
+        lost.append("PNG text comments are not kept")
+    return lost
+
+
+def _mode_limits(image: Image.Image) -> list[str]:
+    if image.mode in ("P", "PA"):
+        count = len(_palette(image)[0])
+        return [f"palette picture: new pixels take the nearest of its {count} colours"]
+    if image.mode == "1":
+        return ["black-and-white picture: new pixels are black or white"]
+    return []
+
+
+# -- colours -------------------------------------------------------------------------------------------------
+
+
+def _rgb_view(image: Image.Image) -> np.ndarray:
+    """uint8 (H, W, 3), a fresh array: straight colours, alpha ignored."""
+    if image.mode in ("P", "PA"):
+        indices = np.asarray(image)
+        table = np.zeros((256, 3), np.uint8)
+        colours = _palette(image)[0]
+        table[: len(colours)] = colours
+        return table[indices if image.mode == "P" else indices[..., 0]]
+    if image.mode == "CMYK":
+        return np.array(image.convert("RGB"))
+    values = np.asarray(image)
+    if image.mode == "1":
+        values = values.astype(np.uint8) * 255
+    elif image.mode == "I;16":
+        values = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif image.mode == "LA":
+        values = values[..., 0]
+    if values.ndim == 2:
+        values = np.repeat(values[..., None], 3, axis=2)
+    return np.array(values[..., :3])
+
+
+def _palette(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Colours uint8 (n, 3) and alpha uint8 (n,) of a palette image."""
+    table = np.array(image.getpalette("RGBA") or [], np.uint8).reshape(-1, 4)
+    colours, alpha = table[:, :3], table[:, 3].copy()
+    transparency = image.info.get("transparency")
+    if isinstance(transparency, int) and 0 <= transparency < len(alpha):
+        alpha[transparency] = 0
+    elif isinstance(transparency, bytes):
+        count = min(len(transparency), len(alpha))
+        alpha[:count] = np.frombuffer(transparency, np.uint8)[:count]
+    return colours, alpha
+
+
+def _luma(rgb: np.ndarray) -> np.ndarray:
+    """uint8 (..., 3) to uint8 (...), ITU-R 601, rounded as Pillow does; grey maps to itself."""
+    weights = np.array([19595, 38470, 7471], np.uint32)
+    return ((rgb.astype(np.uint32) @ weights + 32768) >> 16).astype(np.uint8)
+
+
+def _nearest(rgb: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Index (n,) into colours (k, 3) of the nearest one to each of rgb (n, 3), by squared distance."""
+    packed = rgb.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    unique, inverse = np.unique(packed, return_inverse=True)
+    points = np.stack([unique >> 16, unique >> 8 & 255, unique & 255], axis=1).astype(np.float32)
+    targets = colours.astype(np.float32)
+    found = np.empty(len(unique), np.int64)
+    for start in range(
+        0, len(unique), 65536
+    ):  # bounds memory; float32 is exact here, all values are below 2**24
+        part = points[start : start + 65536]
+        found[start : start + 65536] = ((targets**2).sum(1) - 2 * part @ targets.T).argmin(1)
+    return found[inverse.reshape(-1)]
+
+
+# -- editing -------------------------------------------------------------------------------------------------
+
+
+def replace_pixels(picture: Picture, box: Box, patch_rgb: np.ndarray, hole: np.ndarray) -> Image.Image:
+    """A copy of picture.image, in its own mode, with the hole's pixels taken from a patch.
+
+    box: region of it; patch_rgb: uint8 (box.height, box.width, 3); hole: bool (box.height, box.width).
+    Pixels where hole is False keep their bytes. Alpha never changes: pixels that palette or colour-key
+    transparency hides stay as they are, and a new pixel never becomes transparent.
+    Raises ValueError on a box outside the picture or shapes and dtypes that do not fit it.
+    """
+    _check_patch(picture, box, patch_rgb, hole)
+    image = picture.image.copy()
+    region = image.crop((box.left, box.top, box.right, box.bottom))
+    hole = hole & ~_keyed_out(region)
+    if hole.any():
+        patch = _patch_in_mode(region, patch_rgb, hole)
+        image.paste(patch, (box.left, box.top), Image.fromarray(hole))
+    return image
+
+
+def _check_patch(picture: Picture, box: Box, patch_rgb: np.ndarray, hole: np.ndarray) -> None:
+    width, height = picture.size
+    if not (0 <= box.left < box.right <= width and 0 <= box.top < box.bottom <= height):
+        raise ValueError(f"expected a box inside {width}x{height} px, got {box}")
+    shape = (box.height, box.width)
+    if patch_rgb.dtype != np.uint8 or patch_rgb.shape != (*shape, 3):
+        raise ValueError(f"expected a uint8 patch {(*shape, 3)}, got {patch_rgb.dtype} {patch_rgb.shape}")
+    if hole.dtype != np.bool_ or hole.shape != shape:
+        raise ValueError(f"expected a bool hole {shape}, got {hole.dtype} {hole.shape}")
+
+
+def _keyed_out(region: Image.Image) -> np.ndarray:
+    """bool (H, W): pixels hidden by palette or colour-key transparency, which lives in the colour itself."""
+    none = np.zeros((region.height, region.width), bool)
+    values = np.asarray(region)
+    if region.mode in ("P", "PA"):
+        indices = values if region.mode == "P" else values[..., 0]
+        invisible = np.zeros(256, bool)
+        alpha = _palette(region)[1]
+        invisible[: len(alpha)] = alpha == 0
+        return invisible[indices]
+    key = region.info.get("transparency")
+    if key is None or region.mode not in ("1", "L", "I;16", "RGB"):
+        return none
+    if region.mode == "RGB":
+        return (values == np.array(key)).all(axis=2)
+    return values == (bool(key) if region.mode == "1" else key)
+
+
+def _patch_in_mode(region: Image.Image, rgb: np.ndarray, hole: np.ndarray) -> Image.Image:
+    """The patch as an image of the region's mode; only pixels inside the hole matter."""
+    mode, key = region.mode, region.info.get("transparency")
+    if mode in ("P", "PA"):
+        return _patch_in_palette(region, rgb, hole)
+    if mode == "RGB":
+        values = rgb.copy()
+        if key is not None:  # one step of blue keeps a new pixel from being the transparent colour
+            values[(values == np.array(key)).all(axis=2), 2] = key[2] - 1 if key[2] else 1
+        return Image.fromarray(values)
+    if mode == "RGBA":
+        return Image.fromarray(np.dstack([rgb, np.asarray(region)[..., 3]]))
+    if mode == "CMYK":
+        return Image.fromarray(np.ascontiguousarray(rgb)).convert("CMYK")
+    grey = _luma(rgb)
+    if mode == "LA":
+        return Image.fromarray(np.dstack([grey, np.asarray(region)[..., 1]]))
+    if mode == "1":
+        return Image.fromarray(grey >= 128)
+    values = grey.astype("<u2") * np.uint16(257) if mode == "I;16" else grey
+    if key is not None:
+        values[values == key] = key - 1 if key else 1
+    return Image.fromarray(values)
+
+
+def _patch_in_palette(region: Image.Image, rgb: np.ndarray, hole: np.ndarray) -> Image.Image:
+    colours, alpha = _palette(region)
+    # Only entries that show: half-transparent ones are the last resort, invisible ones never chosen.
+    usable = np.flatnonzero(alpha == 255) if (alpha == 255).any() else np.flatnonzero(alpha)
+    values = np.array(region)
+    indices = values if region.mode == "P" else values[..., 0]
+    indices[hole] = usable[_nearest(rgb[hole], colours[usable])]
+    return Image.frombytes(region.mode, region.size, values.tobytes())
+
+
+# -- saving --------------------------------------------------------------------------------------------------
+
+
+def save_picture(
+    image: Image.Image,
+    path: str | Path | BinaryIO,
+    picture: Picture,
+    settings: dict[str, Any] | None = None,
+    overwrite: bool = False,
+) -> list[str]:
+    """Save an image with the colour profile and EXIF of the picture it came from; return notes on losses.
+
+    path: its extension chooses the format; an open binary file without a known one gets a PNG. A file appears
+        whole or not at all. PNG stores settings as JSON in the text chunk "sundae".
+    Raises ValueError when the file exists (unless overwrite), its folder does not, its extension is unknown
+        or the format cannot hold the image.
+    """
+    if not isinstance(path, str | os.PathLike):
+        form = _EXTENSIONS.get(Path(str(getattr(path, "name", ""))).suffix.lower(), "PNG")
+        _check_holds(image, form)
+        data, notes = _encode(image, form, picture, settings)
+        path.write(data)
+        return notes
+    target = Path(path)
+    form = _EXTENSIONS.get(target.suffix.lower())
+    if form is None:
+        known = " ".join(sorted(_EXTENSIONS))
+        raise ValueError(f"expected a name ending in one of {known}, got {target.name!r}")
+    _check_holds(image, form)
+    target = _checked_target(target, overwrite)
+    data, notes = _encode(image, form, picture, settings)
+    _write_atomically(target, data, overwrite)
+    return notes
+
+
+def png_bytes(
+    image: Image.Image, settings: dict[str, Any] | None = None, icc_profile: bytes | None = None
+) -> bytes:
+    """A lossless PNG of the image, with settings as JSON in the text chunk "sundae"."""
+    _check_holds(image, "PNG")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=_settings_chunk(settings), icc_profile=icc_profile)
+    return buffer.getvalue()
+
+
+def jpeg_bytes(rgb: np.ndarray, quality: int = 88) -> bytes:
+    """A JPEG of uint8 (H, W, 3), for previews."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(_checked_rgb(rgb))).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _holds(image: Image.Image, form: str) -> bool:
+    if image.mode not in _HOLDS[form]:
+        return False
+    if image.mode == "P" and image.im.getpalettemode() == "RGBA":
+        return form == "PNG"
+    key = image.info.get("transparency")
+    # An invisible colour is part of the picture: elsewhere than here it would become visible.
+    return key is None or form == "PNG" or (form == "GIF" and image.mode == "P" and isinstance(key, int))
+
+
+def _check_holds(image: Image.Image, form: str) -> None:
+    if _holds(image, form):
+        return
+    others = {"PNG": ".png", "TIFF": ".tif"}
+    fitting = next((name for other, name in others.items() if _holds(image, other)), "another mode")
+    transparent = " with transparency" if "transparency" in image.info else ""
+    raise ValueError(f"expected a format that holds {image.mode}{transparent}, got {form}: use {fitting}")
+
+
+def _checked_target(target: Path, overwrite: bool) -> Path:
+    if target.is_dir():
+        raise ValueError(f"expected a file name, got the folder {str(target)!r}")
+    if not overwrite and os.path.lexists(target):
+        raise ValueError(
+            f"expected a new file, got {str(target)!r}, which exists: pass overwrite to replace it"
+        )
+    if not target.parent.is_dir():
+        raise ValueError(f"expected an existing folder, got {str(target.parent)!r}")
+    return target.resolve()  # write through a link instead of replacing it
+
+
+def _encode(
+    image: Image.Image, form: str, picture: Picture, settings: dict[str, Any] | None
+) -> tuple[bytes, list[str]]:
+    options: dict[str, Any] = {}
+    notes = []
+    if form in ("PNG", "JPEG", "WEBP", "TIFF"):
+        options["icc_profile"] = picture.icc_profile
+        if picture.exif:
+            options["exif"] = picture.exif
+    elif picture.icc_profile or picture.exif:
+        notes.append(f"{form} holds no colour profile and no EXIF: they are not kept")
+    if "dpi" in image.info and form in ("PNG", "TIFF", "BMP", "JPEG"):
+        options["dpi"] = image.info["dpi"]
+    if form == "PNG":
+        options["pnginfo"] = _settings_chunk(settings)
+    elif settings:
+        notes.append(f"the settings are not kept: only PNG holds them, not {form}")
+    if form == "JPEG":
+        options |= {"quality": 95, "subsampling": 0}
+        notes.append("JPEG is lossy: pixels outside the mask change too")
+    elif form == "WEBP":
+        options |= {"lossless": True, "exact": True}  # exact: colours under transparent pixels stay too
+    elif form == "TIFF":
+        options["compression"] = "tiff_lzw" if not picture.exif else None
+    elif form == "GIF":
+        options["optimize"] = False  # keep the palette as it is
+    buffer = io.BytesIO()
+    with _quiet():
+        try:
+            image.save(buffer, form, **options)
+        except ValueError:
+            if "exif" not in options:
+                raise
+            del options["exif"]  # JPEG holds at most 64 KB of it
+            buffer = io.BytesIO()
+            image.save(buffer, form, **options)
+            notes.append(f"the EXIF block does not fit into {form} and is not kept")
+    return buffer.getvalue(), notes
+
+
+def _settings_chunk(settings: dict[str, Any] | None) -> PngImagePlugin.PngInfo | None:
+    if not settings:
+        return None
+    chunk = PngImagePlugin.PngInfo()
+    chunk.add_text("sundae", json.dumps(settings, sort_keys=True, default=str))
+    return chunk
+
+
+def _write_atomically(target: Path, data: bytes, overwrite: bool) -> None:
+    temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+        if not overwrite and os.path.lexists(target):  # it may have appeared while the picture was encoded
+            raise ValueError(
+                f"expected a new file, got {str(target)!r}, which exists: pass overwrite to replace it"
+            )
+        os.replace(temporary, target)
+    except OSError as error:
+        raise ValueError(f"expected a writable file, got {str(target)!r}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+# -- arrays and tensors --------------------------------------------------------------------------------------
+
+
+def _checked_rgb(rgb: np.ndarray) -> np.ndarray:
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise ValueError(f"expected a uint8 array (H, W, 3), got {rgb.dtype} {rgb.shape}")
+    return rgb
+
+
+def to_tensor(rgb: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W, 3) to float32 (1, 3, H, W) in [-1, 1], contiguous."""
+    values = torch.from_numpy(np.array(_checked_rgb(rgb)))
+    return values.permute(2, 0, 1)[None].contiguous().float() / 127.5 - 1.0
+
+
+def to_rgb(tensor: torch.Tensor) -> np.ndarray:
+    """float (B, 3, H, W) in [-1, 1] (clipped) to uint8 (B, H, W, 3); undoes to_tensor exactly."""
+    if tensor.ndim != 4 or tensor.shape[1] != 3:
+        raise ValueError(f"expected a tensor (B, 3, H, W), got {tuple(tensor.shape)}")
+    values = ((tensor.detach().float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return values.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def resize_rgb(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W, 3) to (height, width, 3) for size (width, height), antialiased; a fresh array."""
+    height, width = _checked_rgb(rgb).shape[:2]
+    if (width, height) == (size[0], size[1]):
+        return np.array(rgb)
+    # Lanczos keeps detail when shrinking; when enlarging it rings around edges more than bicubic does.
+    shrinking = size[0] * size[1] < width * height
+    kernel = Image.Resampling.LANCZOS if shrinking else Image.Resampling.BICUBIC
+    return np.array(Image.fromarray(np.ascontiguousarray(rgb)).resize((size[0], size[1]), kernel))
+
+
+# -- the working window --------------------------------------------------------------------------------------
+
+
+def working_window(size: tuple[int, int], mask: np.ndarray, resolution: int, f: int) -> Window:
+    """Choose which region of the picture the model works on, and at which size.
+
+    size: (width, height) of the picture; mask: bool (H, W), True = repaint; resolution: the model's side in
+    pixels; f: pixels per token side. The window contains every masked pixel. A nearly square picture of about
+    the model's size is taken whole (or as its largest square); otherwise a square around the hole, twice its
+    longer side where the picture allows; a hole longer than the shorter side gets a rectangle, on a grid of
+    the same proportions.
+    Raises ValueError on a mask of another size, an empty mask, or a resolution that is no multiple of f.
+    """
+    width, height = size
+    if mask.dtype != np.bool_ or mask.shape != (height, width):
+        raise ValueError(f"expected a bool mask {(height, width)}, got {mask.dtype} {mask.shape}")
+    if f < 1 or resolution < f or resolution % f:
+        raise ValueError(f"expected a resolution that is a multiple of {f}, got {resolution}")
+    hole = hole_box(mask)
+    shorter, longer = sorted(size)
+    needed = max(hole.width, hole.height)
+    if longer <= 1.1 * shorter and 0.75 * resolution <= longer <= 1.5 * resolution:
+        if needed > shorter:
+            return Window(Box(0, 0, width, height), resolution, resolution)
+        side = shorter
+    elif needed <= shorter:
+        side = min(shorter, max(2 * needed, min(resolution // 2, shorter)))
+    else:
+        return _rectangle_window(size, hole, resolution, f)
+    return Window(_box_around(hole, side, side, size), resolution, resolution)
+
+
+def hole_box(mask: np.ndarray) -> Box:
+    """The tight box around the True pixels of a bool mask (H, W); raises ValueError when there are none."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        raise ValueError("expected a mask with at least one pixel to repaint, got an empty one")
+    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+def _box_around(hole: Box, width: int, height: int, size: tuple[int, int]) -> Box:
+    """A width x height box centred on the hole, moved inside the picture."""
+    left = min(max(0, (hole.left + hole.right - width) // 2), size[0] - width)
+    top = min(max(0, (hole.top + hole.bottom - height) // 2), size[1] - height)
+    return Box(left, top, left + width, top + height)
+
+
+def _rectangle_window(size: tuple[int, int], hole: Box, resolution: int, f: int) -> Window:
+    """A window for a hole longer than the shorter side: all of that side, and context along the other."""
+    shorter, longer = sorted(size)
+    needed = max(hole.width, hole.height)
+    # Up to 4:1 the grid keeps both proportions and area; context beyond that would squeeze the hole.
+    length = min(longer, max(needed, min(2 * needed, 4 * shorter)))
+    ratio = length / shorter
+    long_side = _on_grid(min(resolution * math.sqrt(ratio), 2 * resolution), resolution, f)
+    short_side = _on_grid(long_side / ratio, resolution, f)
+    if size[0] >= size[1]:
+        return Window(_box_around(hole, length, shorter, size), long_side, short_side)
+    return Window(_box_around(hole, shorter, length, size), short_side, long_side)
+
+
+def _on_grid(side: float, resolution: int, f: int) -> int:
+    """The nearest multiple of f, at least four cells (or the model's own side) and at most twice its side."""
+    return min(max(round(side / f) * f, min(4 * f, resolution)), 2 * resolution)

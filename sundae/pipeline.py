@@ -1,0 +1,331 @@
+"""From a picture and a mask to frames: encode, mask, sample, decode, composite.
+
+Read :meth:`Prepared.run` first; everything else on this page serves its five verbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from sundae import image as images
+from sundae import masks
+from sundae.image import Box, Picture, Window
+from sundae.models import Model
+from sundae.sampler import SamplerConfig, SampleStep, check_seeds, sample
+
+DEFAULT_FEATHER = 6  # px; the blend runs inside the hole
+CORRECTION_SCALE = 4  # model px per px of the colour correction
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One state of a run, composited at the upload's resolution."""
+
+    step: SampleStep
+    box: Box  # tight box around the hole, in pixels of the upload
+    patches: np.ndarray  # uint8 (B, box.height, box.width, 3): RGB inside the box, known pixels exact
+    prepared: Prepared
+
+    @property
+    def index(self) -> int:
+        return self.step.index
+
+    @property
+    def total(self) -> int:
+        return self.step.total
+
+    @property
+    def last(self) -> bool:
+        return self.step.last
+
+    @property
+    def converged(self) -> Tensor:
+        return self.step.converged
+
+    def image(self, i: int = 0) -> Image.Image:
+        """Sample ``i`` as a whole picture, in the upload's own size and mode; known pixels keep their bytes."""
+        hole = self.prepared.mask[self.box.slices]
+        return images.replace_pixels(self.prepared.picture, self.box, self.patches[i], hole)
+
+
+class Inpainter:
+    """Redraws regions of pictures with one model; holds no state between pictures."""
+
+    def __init__(self, model: Model):
+        if model.prior is None:
+            raise ValueError(f"expected a model with a prior, got the tokenizer alone ({model.name})")
+        self.model = model
+
+    def prepare(
+        self,
+        image: Any,
+        mask: Any,
+        *,
+        grow: int = 0,
+        feather: int = DEFAULT_FEATHER,
+        mask_rule: str = "any",
+    ) -> Prepared:
+        """Do once what every run of a picture and mask shares.
+
+        Args:
+            image: whatever :func:`sundae.image.load_picture` takes, or a :class:`Picture`.
+            mask: whatever :func:`sundae.masks.load_mask` takes; white or True = repaint.
+            grow: px by which the mask is widened; negative shrinks it.
+            feather: px over which the new pixels fade in, inside the hole.
+            mask_rule: "any": a token is rewritten when any of its f x f pixels is painted; "all": all of them.
+
+        Raises:
+            ValueError: if picture or mask are unusable, sizes differ, or no token is left to rewrite.
+        """
+        picture = image if isinstance(image, Picture) else images.load_picture(image)
+        hole = masks.load_mask(mask, picture.size)
+        if grow:
+            hole = masks.grow(hole, grow) if grow > 0 else masks.shrink(hole, -grow)
+        box = images.hole_box(hole)
+        window = images.working_window(
+            picture.size, hole, self.model.resolution, self.model.downsample_factor
+        )
+        inside = hole[window.box.slices]
+        target = (window.height, window.width)
+        pixel_mask = resize_mask(inside, target)
+        token_mask = masks.token_mask(pixel_mask, self.model.downsample_factor, mask_rule)
+        if not bool(token_mask.any()):
+            raise ValueError(
+                "expected a mask that covers at least one whole token under the rule 'all', got a thinner one"
+            )
+        known = known_surroundings(picture.rgb[window.box.slices], inside, target)
+        alpha = masks.feather(hole, feather) if feather else hole.astype(np.float32)
+        return Prepared(
+            self.model, picture, hole, box, window, pixel_mask, token_mask, known, alpha[box.slices]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A picture with a hole, ready to be redrawn any number of times."""
+
+    model: Model
+    picture: Picture
+    mask: np.ndarray  # bool (H, W) of the upload, after growing
+    box: Box  # tight box around the mask, px of the upload
+    window: Window  # what the model works on
+    pixel_mask: Tensor  # bool (1, 1, window.height, window.width)
+    token_mask: Tensor  # bool (1, h, w)
+    known: Tensor  # float32 (1, 3, window.height, window.width) in [-1, 1], the hole filled from around it
+    alpha: np.ndarray  # float32 (box.height, box.width): weight of the new pixels
+
+    def run(
+        self,
+        config: SamplerConfig | None = None,
+        seeds: Sequence[int] = (0,),
+        every: int = 1,
+        start: Tensor | None = None,
+    ) -> Iterator[Frame]:
+        """Yield the noised start, then a frame for every ``every``-th step and always for the last.
+
+        Stopping is just ceasing to iterate: nothing runs between two frames. Same seed, same frames, whatever
+        the other seeds are.
+
+        Args:
+            config: the sampler's settings.
+            seeds: one per candidate.
+            every: steps between frames, at least 1.
+            start: int64 ``(1 or B, h, w, q)`` tokens to vary when ``config.strength`` is below 1: those of an
+                earlier step. Without them the variation is of what the picture shows under the mask.
+
+        Raises:
+            ValueError: for bad seeds or ``every`` below 1, before any work.
+        """
+        config = config or SamplerConfig()
+        seeds = check_seeds(seeds)
+        if every < 1:
+            raise ValueError(f"expected every to be at least 1, got {every}")
+        return self._frames(config, seeds, every, start)
+
+    def _frames(
+        self, config: SamplerConfig, seeds: list[int], every: int, start: Tensor | None
+    ) -> Iterator[Frame]:
+        tokens = self.tokens if start is None else torch.where(self.token_mask[..., None], start, self.tokens)
+        if start is None and config.strength < 1:
+            tokens = torch.where(self.token_mask[..., None], self.visible_tokens, tokens)
+        for step in sample(self.model.prior, tokens, self.token_mask, config, seeds):
+            if step.last or step.index % every == 0:
+                yield Frame(step, self.box, self.composite(step.tokens), self)
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """int64 ``(1, h, w, q)``: the picture with its hole filled, encoded; nothing under the mask is seen."""
+        return self.model.tokenizer.encode(self.known.to(self.model.device))
+
+    @cached_property
+    def visible_tokens(self) -> Tensor:
+        """int64 ``(1, h, w, q)``: the picture as it is, hole included; only variations look at it."""
+        visible = images.resize_rgb(
+            self.picture.rgb[self.window.box.slices], (self.window.width, self.window.height)
+        )
+        return self.model.tokenizer.encode(images.to_tensor(visible).to(self.model.device))
+
+    @cached_property
+    def cells(self) -> tuple[int, int, int, int]:
+        """Rows and columns ``(top, left, bottom, right)`` of the token grid around the hole, one cell more on
+        each side so that colours can be compared with what is known there."""
+        rows = self.token_mask[0].any(1).nonzero()[:, 0]
+        columns = self.token_mask[0].any(0).nonzero()[:, 0]
+        _, h, w = self.token_mask.shape
+        top, left = max(0, int(rows[0]) - 1), max(0, int(columns[0]) - 1)
+        return top, left, min(h, int(rows[-1]) + 2), min(w, int(columns[-1]) + 2)
+
+    def composite(self, tokens: Tensor) -> np.ndarray:
+        """Decode the window around the hole and blend it in: uint8 ``(B, box.height, box.width, 3)``.
+
+        One sample at a time, so that its pixels do not depend on its neighbours in the batch.
+        """
+        return np.stack([self._composite_one(tokens[b : b + 1]) for b in range(len(tokens))])
+
+    def _composite_one(self, tokens: Tensor) -> np.ndarray:
+        f = self.model.downsample_factor
+        top, left, bottom, right = self.cells
+        area = (slice(None), slice(None), slice(top * f, bottom * f), slice(left * f, right * f))
+        decoded = self.model.tokenizer.decode_window(tokens, top, left, bottom, right).cpu()
+        decoded = decoded + colour_correction(self.known[area], decoded, self.pixel_mask[area])
+        new = self._to_upload(images.to_rgb(decoded)[0], top * f, left * f)
+        alpha = self.alpha[..., None]
+        blended = np.rint(alpha * new + (1 - alpha) * self.backdrop).astype(np.uint8)
+        exact = self.picture.rgb[self.box.slices]
+        return np.where(self.mask[self.box.slices][..., None], blended, exact)
+
+    @cached_property
+    def backdrop(self) -> np.ndarray:
+        """float32 ``(box.height, box.width, 3)``: the filled hole, which the feathered edge fades from."""
+        return self._to_upload(images.to_rgb(self.known)[0], 0, 0).astype(np.float32)
+
+    def _to_upload(self, rgb: np.ndarray, top: int, left: int) -> np.ndarray:
+        """The part of model pixels ``rgb`` (whose corner is at ``top, left`` of the window) that shows the hole's
+        box, at the upload's resolution."""
+        across = self.window.width / self.window.box.width
+        down = self.window.height / self.window.box.height
+        corners = (
+            (self.box.left - self.window.box.left) * across - left,
+            (self.box.top - self.window.box.top) * down - top,
+            (self.box.right - self.window.box.left) * across - left,
+            (self.box.bottom - self.window.box.top) * down - top,
+        )
+        if across == down == 1:
+            x0, y0, x1, y1 = (int(c) for c in corners)
+            return rgb[y0:y1, x0:x1]
+        corners = np.clip(corners, 0, (rgb.shape[1], rgb.shape[0]) * 2)
+        size = (self.box.width, self.box.height)
+        return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC, box=tuple(corners)))
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """bool ``(H, W)`` to bool ``(1, 1, height, width)``; a pixel is hidden if any that it covers is."""
+    pixels = torch.from_numpy(mask.astype(np.float32))[None, None]
+    return (pixels if mask.shape == size else F.adaptive_max_pool2d(pixels, size)) > 0
+
+
+def known_surroundings(rgb: np.ndarray, hole: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """The picture with its hole filled from around it, at the model's resolution: float32 ``(1, 3, height, width)``.
+
+    Filled before it is resized, because a resampling filter would carry hidden pixels across the hole's edge.
+    A picture far larger than needed is first reduced by whole factors, known pixels alone being averaged.
+    """
+    factor = max(1, min(rgb.shape[0] // size[0], rgb.shape[1] // size[1]))
+    if factor > 1:
+        rgb, hole = reduce_known(rgb, hole, factor)
+    filled = masks.prefill(images.to_tensor(rgb), torch.from_numpy(hole)[None, None])
+    if filled.shape[2:] == size:
+        return filled
+    resized = images.resize_rgb(images.to_rgb(filled)[0], (size[1], size[0]))
+    return images.to_tensor(resized)
+
+
+def reduce_known(rgb: np.ndarray, hole: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the known pixels of every ``factor x factor`` block, and which blocks have none.
+
+    The last rows and columns that fill no block are repeated to make one.
+    """
+    h, w = hole.shape
+    pad = ((0, -h % factor), (0, -w % factor))
+    known = np.pad(~hole, pad, mode="edge").astype(np.float32)
+    values = np.pad(rgb, (*pad, (0, 0)), mode="edge").astype(np.float32) * known[..., None]
+    rows, columns = known.shape[0] // factor, known.shape[1] // factor
+    count = known.reshape(rows, factor, columns, factor).sum((1, 3))
+    total = values.reshape(rows, factor, columns, factor, 3).sum((1, 3))
+    mean = np.rint(total / np.maximum(count, 1)[..., None]).astype(np.uint8)
+    return mean, count == 0
+
+
+def colour_correction(known: Tensor, decoded: Tensor, hole: Tensor) -> Tensor:
+    """What to add to the decoded pixels so that they meet the known ones at the hole's edge.
+
+    The tokenizer's error at known pixels is carried into the hole as a membrane would (Pérez et al. 2003), at a
+    quarter of the resolution, because only slow differences of colour are wanted: edges must stay the model's.
+
+    Args:
+        known, decoded: float32 ``(1, 3, H, W)``.
+        hole: bool ``(1, 1, H, W)``.
+
+    Returns:
+        float32 ``(1, 3, H, W)``; zero where nothing is known.
+    """
+    s = CORRECTION_SCALE
+    keep = (~hole).float()
+    count = F.avg_pool2d(keep, s)
+    error = F.avg_pool2d((known - decoded) * keep, s) / count.clamp(min=1e-6)
+    membrane = masks.prefill(error, count == 0)
+    return F.interpolate(membrane, scale_factor=s, mode="bilinear", align_corners=False)
+
+
+def generate(
+    model: Model,
+    seeds: Sequence[int] = (0,),
+    config: SamplerConfig | None = None,
+    width: int = 0,
+    height: int = 0,
+    every: int = 1,
+) -> Iterator[Frame]:
+    """Whole pictures from nothing: a full mask over a grey picture of ``width x height`` px (0: the model's own).
+
+    Raises:
+        ValueError: as :meth:`Inpainter.prepare` and :meth:`Prepared.run`.
+    """
+    size = (height or model.resolution, width or model.resolution)
+    grey = np.full((*size, 3), 128, np.uint8)
+    return Inpainter(model).prepare(grey, np.ones(size, bool), feather=0).run(config, seeds, every)
+
+
+def reconstruct(model: Model, image: Any) -> tuple[Picture, Image.Image]:
+    """A picture through the tokenizer and back: what the model can see of it, at the upload's size and mode.
+
+    Returns:
+        The loaded picture and its reconstruction.
+
+    Raises:
+        ValueError: as :func:`sundae.image.load_picture`.
+    """
+    picture = image if isinstance(image, Picture) else images.load_picture(image)
+    f, (width, height) = model.downsample_factor, picture.size
+    scale = model.resolution / max(width, height)
+    size = tuple(max(f, round(side * scale / f) * f) for side in (width, height))
+    tensor = images.to_tensor(images.resize_rgb(picture.rgb, size)).to(model.device)
+    decoded = images.to_rgb(model.tokenizer.decode(model.tokenizer.encode(tensor)))[0]
+    whole = Box(0, 0, width, height)
+    everything = np.ones((height, width), bool)
+    return picture, images.replace_pixels(
+        picture, whole, images.resize_rgb(decoded, picture.size), everything
+    )
+
+
+def settings(model: Model, config: SamplerConfig, seed: int) -> dict[str, Any]:
+    """What is needed to make a result again, as plain JSON: stored in the PNGs that are saved."""
+    return {"model": model.name, "hash": model.hash, "seed": seed, **vars(replace(config))}

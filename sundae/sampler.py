@@ -1,0 +1,221 @@
+"""The sampler: hidden tokens are rewritten from noise, all at once, step by step, each step yielded.
+
+Annealed temperature, partial updates and per-sample stopping as in McKinney & Willcocks 2022, section 3.
+Everything random comes from one generator per sample, so a sample is the same alone and in a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sundae.objective import Denoiser
+
+MAX_STEPS = 1000
+STOP_RISK = 0.02  # chance of an unvisited cell that a frozen sample may leave
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """Settings of one run.
+
+    Raises:
+        ValueError: naming the setting, what was expected and what came.
+    """
+
+    steps: int = 24  # 1 to 1000
+    temperature_start: float = 1.0  # > 0; logits are divided by it, linear in the step
+    temperature_end: float = 0.4
+    proportion_start: float = 1.0  # (0, 1]; share of hidden cells rewritten in a step, linear in the step
+    proportion_end: float = 0.5
+    strength: float = 1.0  # (0, 1]; share of hidden cells that start as noise; below 1 gives variations
+    early_stop: bool = True  # freeze a sample that has settled
+
+    def __post_init__(self) -> None:
+        if (
+            isinstance(self.steps, bool)
+            or not isinstance(self.steps, int)
+            or not 1 <= self.steps <= MAX_STEPS
+        ):
+            raise ValueError(f"expected steps to be a whole number from 1 to {MAX_STEPS}, got {self.steps!r}")
+        for name in ("temperature_start", "temperature_end"):
+            self._check(name, 0, 10)
+        for name in ("proportion_start", "proportion_end", "strength"):
+            self._check(name, 0, 1)
+
+    def _check(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, (int, float)) or not math.isfinite(value) or not low < value <= high:
+            raise ValueError(f"expected {name} above {low} and at most {high}, got {value!r}")
+
+    def schedule(self, index: int) -> tuple[float, float]:
+        """Temperature and proportion of step ``index`` in ``1..steps``."""
+        t = (index - 1) / max(1, self.steps - 1)
+        temperature = self.temperature_start + t * (self.temperature_end - self.temperature_start)
+        proportion = self.proportion_start + t * (self.proportion_end - self.proportion_start)
+        return temperature, proportion
+
+
+@dataclass(frozen=True)
+class SampleStep:
+    """One state of the chain; fresh tensors, safe to keep."""
+
+    index: int  # 0 = the noised start, then 1..total
+    total: int  # steps asked for; fewer come when every sample settles
+    tokens: Tensor  # int64 (B, h, w, q)
+    changed: Tensor  # bool (B, h, w): cells that differ from the state before
+    converged: Tensor  # bool (B,): samples that have settled and will not change any more
+    temperature: float
+    proportion: float
+
+    @property
+    def last(self) -> bool:
+        return self.index == self.total or bool(self.converged.all())
+
+
+def check_seeds(seeds: Sequence[int]) -> list[int]:
+    """The seeds as a list.
+
+    Raises:
+        ValueError: unless there is at least one and each is a whole number from 0 to 2^63 - 1.
+    """
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+            raise ValueError(f"expected each seed to be a whole number from 0 to 2^63 - 1, got {seed!r}")
+    if not seeds:
+        raise ValueError("expected at least one seed, got none")
+    return list(seeds)
+
+
+@torch.inference_mode()
+def sample(
+    denoiser: Denoiser,
+    tokens: Tensor,
+    token_mask: Tensor,
+    config: SamplerConfig,
+    seeds: Sequence[int],
+    batch_size: int = 1,
+) -> Iterator[SampleStep]:
+    """Rewrite the hidden tokens; yields the noised start and then every update.
+
+    Args:
+        denoiser: any network of the :class:`~sundae.objective.Denoiser` form.
+        tokens: int64 ``(1, h, w, q)`` shared by all samples, or ``(B, h, w, q)``.
+        token_mask: bool, ``(1, h, w)`` or ``(B, h, w)``, True = rewrite. Other tokens never change.
+        config: settings of the run.
+        seeds: one per sample, B of them.
+        batch_size: samples that pass through the network together. At 1 a sample is the same bit for bit
+            alone and beside others; more is faster on a GPU, where sums may round differently.
+
+    Raises:
+        ValueError: if shapes disagree, a mask is empty or a seed is bad.
+    """
+    seeds = check_seeds(seeds)
+    state, mask = expand_batch(tokens, token_mask, len(seeds))
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    known = ~mask & ~mask.flatten(1).all(1)[:, None, None]
+    start = torch.stack(
+        [
+            add_noise(s, m, config.strength, denoiser.codebook_size, g)
+            for s, m, g in zip(state, mask, generators, strict=True)
+        ]
+    )
+    converged = torch.zeros(len(seeds), dtype=torch.bool)
+    missed = mask.flatten(1).sum(1).double().cpu()  # expected cells not visited since the sample last changed
+    yield SampleStep(
+        0, config.steps, start, (start != state).any(-1), converged.clone(), config.temperature_start, 1.0
+    )
+    state = start
+    for index in range(1, config.steps + 1):
+        temperature, proportion = config.schedule(index)
+        following = state.clone()
+        active = [b for b in range(len(seeds)) if not converged[b]]
+        for some in (active[i : i + batch_size] for i in range(0, len(active), batch_size)):
+            hidden = denoiser.hidden(state[some], known[some])
+            for b, features in zip(some, hidden, strict=True):
+                following[b] = update(
+                    denoiser, features, state[b], mask[b], temperature, proportion, generators[b]
+                )
+        changed = (following != state).any(-1)
+        moved = changed.flatten(1).any(1).cpu()
+        visits = torch.tensor(1.0 - proportion, dtype=torch.float64)
+        missed = torch.where(moved, mask.flatten(1).sum(1).double().cpu(), missed * visits)
+        if config.early_stop:
+            converged = converged | (missed < STOP_RISK)
+        state = following
+        yield SampleStep(
+            index, config.steps, state.clone(), changed, converged.clone(), temperature, proportion
+        )
+        if bool(converged.all()):
+            return
+
+
+def expand_batch(tokens: Tensor, token_mask: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    """Tokens and mask with a batch of ``samples``; raises ValueError as :func:`sample` says."""
+    if tokens.ndim != 4 or token_mask.shape[1:] != tokens.shape[1:3] or token_mask.dtype != torch.bool:
+        raise ValueError(
+            f"expected tokens (B, h, w, q) and a bool token_mask (B, h, w), got {tuple(tokens.shape)} and {token_mask.dtype} {tuple(token_mask.shape)}"
+        )
+    for name, tensor in (("tokens", tokens), ("token_mask", token_mask)):
+        if tensor.shape[0] not in (1, samples):
+            raise ValueError(
+                f"expected {name} with a batch of 1 or {samples} (one per seed), got {tensor.shape[0]}"
+            )
+    if not bool(token_mask.flatten(1).any(1).all()):
+        raise ValueError("expected a mask with at least one hidden token, got an empty one")
+    return tokens.expand(samples, -1, -1, -1).clone(), token_mask.expand(samples, -1, -1)
+
+
+def add_noise(
+    tokens: Tensor, mask: Tensor, strength: float, codebook_size: int, generator: torch.Generator
+) -> Tensor:
+    """Replace a share ``strength`` of the hidden cells of one grid ``(h, w, q)`` with uniform codes."""
+    noise = torch.randint(codebook_size, tokens.shape, generator=generator).to(tokens.device)
+    chosen = (torch.rand(mask.shape, generator=generator) < strength).to(mask.device) & mask
+    return torch.where(chosen[..., None], noise, tokens)
+
+
+def update(
+    denoiser: Denoiser,
+    hidden: Tensor,
+    tokens: Tensor,
+    mask: Tensor,
+    temperature: float,
+    proportion: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """One step of one grid: draw every code of the chosen hidden cells from ``softmax(logits / T)``.
+
+    The numbers are drawn for the whole grid, so what one cell gets does not depend on the mask's shape.
+    """
+    chance = torch.rand(mask.shape, generator=generator).to(mask.device)
+    uniforms = torch.rand(tokens.shape, generator=generator, dtype=torch.float64).to(tokens.device)
+    chosen = mask & (chance < proportion)
+    if not bool(chosen.any()):
+        return tokens
+    current, features = tokens[chosen], hidden[chosen]
+    drawn = torch.empty_like(current)
+    for j in range(denoiser.depth):
+        logits = denoiser.logits(features, current, drawn[:, :j]).float() / temperature
+        drawn[:, j] = invert_cdf(logits, uniforms[chosen][:, j])
+    following = tokens.clone()
+    following[chosen] = drawn
+    return following
+
+
+def invert_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Draw from ``softmax(logits (N, K))`` with one uniform number ``(N,)`` a row: int64 ``(N,)``.
+
+    Raises:
+        ValueError: if a logit is NaN.
+    """
+    if bool(logits.isnan().any()):
+        raise ValueError("expected finite logits, got NaN: the prior's weights are damaged")
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    drawn = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
+    return drawn.clamp(max=logits.shape[1] - 1)

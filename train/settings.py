@@ -1,0 +1,114 @@
+"""Settings: one frozen dataclass per stage, one TOML file each, any field overridable on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import sys
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Settings = TypeVar("Settings")
+
+
+def build(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:
+    """``values`` as a dataclass ``cls``, nested dataclasses included.
+
+    Raises:
+        ValueError: for an unknown key (the nearest name is offered) or a value of the wrong kind.
+    """
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    for key in values:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1)
+            raise ValueError(
+                f"unknown setting {key!r} in {where}" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+    return cls(**{key: convert(value, hints[key], f"{where}: {key}") for key, value in values.items()})
+
+
+def convert(value: Any, hint: Any, where: str) -> Any:
+    """One value to its annotated type; numbers and text only, tuples from lists, dataclasses from tables."""
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return convert(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is tuple:
+        kinds = [arguments[0]] * len(value) if len(arguments) == 2 and arguments[1] is ... else arguments
+        return tuple(convert(item, kind, where) for item, kind in zip(value, kinds, strict=True))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, float, str, bool) and type(value) is not hint:
+        raise ValueError(f"expected {where} to be {hint.__name__}, got {value!r}")
+    return value
+
+
+def parse(
+    cls: type[Settings], description: str, argv: list[str] | None = None
+) -> tuple[Settings, argparse.Namespace]:
+    """Read ``--config FILE`` and ``--field value`` overrides (``--model.depth 2`` for nested fields).
+
+    Returns:
+        The settings, and the flags that belong to every trainer: ``dry_run``.
+
+    Raises:
+        ValueError: as :func:`build`, or for a file that is missing or is not TOML.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", type=Path, help="TOML file of settings")
+    parser.add_argument("--dry-run", action="store_true", help="build everything, print sizes, train nothing")
+    flags, rest = parser.parse_known_args(argv)
+    values = read_toml(flags.config) if flags.config else {}
+    for key, text in overrides(rest):
+        *tables, name = key.split(".")
+        table = values
+        for part in tables:
+            table = table.setdefault(part, {})
+        table[name] = literal(text)
+    return build(cls, values, str(flags.config or "the command line")), flags
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a dict; ValueError if it is missing or malformed."""
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"expected a settings file at {path}, found none") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"expected TOML in {path}: {error}") from None
+
+
+def overrides(arguments: list[str]) -> list[tuple[str, str]]:
+    """``--a-b x --c=y`` as ``[("a_b", "x"), ("c", "y")]``."""
+    pairs, rest = [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise ValueError(f"expected a setting like --name value, got {word!r}")
+        key, equals, text = word[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise ValueError(f"expected a value after {word}")
+            text = rest.pop(0)
+        pairs.append((key.replace("-", "_"), text))
+    return pairs
+
+
+def literal(text: str) -> Any:
+    """A command-line word as a TOML value, or as plain text if it is none."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,6 +1,6 @@
 """The browser page: paint a hole in a picture and watch a discrete model rewrite it, step by step.
 
-    python app.py [--model illustrated-1024] [--host 127.0.0.1] [--port 7860]
+python app.py [--model illustrated-1024] [--host 127.0.0.1] [--port 7860]
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ EXAMPLES = Path(__file__).parent / "examples"
 MODEL = "illustrated-1024"
 WAITING = 20  # redraws that may wait for the model; the next visitor is asked to come back
 TAKE_MASK = "(session, painter, ...rest) => [session, window.sundae.takeMask(), ...rest]"
-REFUSED = "() => window.sundae.refused()"
+STOPPING = "(...inputs) => { window.sundae.stopping(); return inputs; }"
+ENDED, FAILED = "() => window.sundae.ended(true)", "() => window.sundae.ended(false)"
 ALONE = {"concurrency_id": "model", "concurrency_limit": 1}  # everything that runs the model
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -38,7 +39,9 @@ def build(model: Any, example_folder: Path = EXAMPLES) -> gr.Blocks:
     """The page for a loaded model, or for the Future of one."""
     paths = example_files(example_folder)
     desk = Desk(model, paths)
-    with gr.Blocks(title="Sundae", fill_width=True, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
+    with gr.Blocks(
+        title="Sundae", fill_width=True, analytics_enabled=False, delete_cache=(600, 3600)
+    ) as demo:
         session = gr.State(delete_callback=Session.close)
         with gr.Row(elem_id="desk"):
             gr.HTML(html_template=page_file("header.html"), apply_default_css=False, elem_id="head")
@@ -59,7 +62,9 @@ def place_controls() -> dict[str, gr.Component]:
             seed = OpenNumber(0, label="Seed", precision=0, elem_id="seed")
             lock = gr.Checkbox(False, label="Lock", elem_id="lock")
         steps = OpenSlider(1, MAX_STEPS, 24, step=1, label="Steps", elem_id="steps")
-        candidates = OpenRadio(list(range(1, MAX_CANDIDATES + 1)), value=1, label="Candidates", elem_id="candidates")
+        candidates = OpenRadio(
+            list(range(1, MAX_CANDIDATES + 1)), value=1, label="Candidates", elem_id="candidates"
+        )
         with gr.Row(elem_id="leave"):
             use = gr.Button("Use as input", elem_id="use")
             download = gr.Button("Download PNG", elem_id="download")
@@ -69,7 +74,12 @@ def place_controls() -> dict[str, gr.Component]:
 
 
 def wire(
-    demo: gr.Blocks, desk: Desk, session: gr.State, canvas: gr.HTML, thumbs: gr.HTML, controls: dict[str, gr.Component]
+    demo: gr.Blocks,
+    desk: Desk,
+    session: gr.State,
+    canvas: gr.HTML,
+    thumbs: gr.HTML,
+    controls: dict[str, gr.Component],
 ) -> None:
     """Connect what the visitor does to the desk."""
     demo.load(desk.open, None, [session, canvas], **AT_ONCE)
@@ -84,12 +94,13 @@ def wire(
         api_visibility="private",
         **ALONE,
     )
-    redraw.failure(None, js=REFUSED)
-    stops = {"cancels": [redraw], **AT_ONCE}
+    redraw.success(None, js=ENDED)
+    redraw.failure(None, js=FAILED)  # a cancelled event counts as failed
+    stops = {"cancels": [redraw], "js": STOPPING, **AT_ONCE}
     controls["cancel"].click(desk.cancel, session, canvas, **stops)
-    canvas.picture(desk.uploaded, session, canvas, **stops)
+    canvas.picture(desk.uploaded, session, [session, canvas], **stops)
     if desk.examples:
-        thumbs.pick(desk.picked, session, canvas, **stops)
+        thumbs.pick(desk.picked, session, [session, canvas], **stops)
     canvas.adopt(desk.adopted, session, canvas, **AT_ONCE)
     controls["use"].click(desk.use_as_input, session, canvas, **stops)
     controls["download"].click(desk.download, session, canvas, **AT_ONCE)
@@ -98,12 +109,20 @@ def wire(
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=MODEL, help="a bundled name, a folder or a Hub id (default: %(default)s)")
+    parser.add_argument(
+        "--model", default=MODEL, help="a bundled name, a folder or a Hub id (default: %(default)s)"
+    )
     parser.add_argument("--device", default="cpu", help="where the model runs (default: %(default)s)")
-    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="default: %(default)s")
-    parser.add_argument("--port", type=int, default=None, help="default: GRADIO_SERVER_PORT, else 7860 or the next free")
+    parser.add_argument(
+        "--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--port", type=int, default=None, help="default: GRADIO_SERVER_PORT, else 7860 or the next free"
+    )
     parser.add_argument("--examples", type=Path, default=EXAMPLES, help="a folder of pictures to offer")
-    parser.add_argument("--share", action="store_true", help="a public link through gradio's relay (default: no)")
+    parser.add_argument(
+        "--share", action="store_true", help="a public link through gradio's relay (default: no)"
+    )
     return parser.parse_args()
 
 
@@ -121,9 +140,7 @@ def main() -> None:
         loading.result()
     except (ValueError, OSError) as error:
         sys.exit(f"app.py: {error}")
-    demo.launch(
-        server_name=options.host, server_port=options.port, share=options.share, **launch_settings()
-    )
+    demo.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_settings())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import random
@@ -31,10 +32,14 @@ KEEP_ANSWER = 600  # seconds that a file answered to a program stays on the serv
 
 
 def answered(handler: Callable) -> Callable:
-    """Errors become messages in the page: a ValueError's own words, an apology for anything else."""
+    """Errors become messages in the page: a ValueError's own words, an apology for anything else.
+
+    A visitor whose connection was lost for a while comes back without a session: it counts as an empty one.
+    """
 
     @functools.wraps(handler)
-    def safe(self: Desk, session: Session, *args: Any) -> Any:
+    def safe(self: Desk, session: Session | None, *args: Any) -> Any:
+        session = session or Session()
         try:
             event = handler(self, session, *args)
         except ValueError as error:
@@ -85,16 +90,18 @@ class Desk:
     def empty(self, session: Session) -> Any:
         return session.event("stopped", status="Open a picture to begin", note="")
 
-    def picked(self, session: Session, event: gr.EventData) -> Any:
-        return self.pick(session, getattr(event, "index", None))
+    def picked(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
+        session = session or Session()
+        return session, self.pick(session, getattr(event, "index", None))
 
     @answered
     def pick(self, session: Session, index: Any) -> Any:
         index = whole_number(index, "The example", 0, len(self.examples) - 1)
-        return session.load(self.examples[index], f"Example {index + 1}")
+        return session.load(self.examples[index], f"Example {index + 1}", example=index)
 
-    def uploaded(self, session: Session, event: gr.EventData) -> Any:
-        return self.upload(session, getattr(event, "path", None), getattr(event, "name", None))
+    def uploaded(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
+        session = session or Session()
+        return session, self.upload(session, getattr(event, "path", None), getattr(event, "name", None))
 
     @answered
     def upload(self, session: Session, path: Any, name: Any) -> Any:
@@ -110,9 +117,13 @@ class Desk:
     # -- redrawing --------------------------------------------------------------------------------------
 
     def redraw(
-        self, session: Session, mask: Any, seed: Any, locked: Any, steps: Any, candidates: Any
+        self, session: Session | None, mask: Any, seed: Any, locked: Any, steps: Any, candidates: Any
     ) -> Iterator[tuple[Any, Any]]:
         """Updates of the painter and of the seed field, step by step."""
+        session = session or Session()
+        if session.picture is None:
+            yield post(session.event("lost")), gr.skip()
+            return
         try:
             order = session.order(mask, seed if locked else random.randint(0, MAX_SEED), steps, candidates)
             yield gr.skip(), order.seed
@@ -153,9 +164,11 @@ class Desk:
             picture, hole = self._program_input(image, mask)
             seed = whole_number(seed, "The seed", 0, MAX_SEED)
             config = SamplerConfig(steps=whole_number(steps, "Steps", 1, MAX_STEPS))
+            image = None
             for frame in Inpainter(self.model).prepare(picture, hole).run(config, seeds=(seed,)):
+                image = frame.image() if frame.last else None
                 yield None
-            yield self._program_answer(frame.image(0), picture, settings(self.model, config, seed))
+            yield self._program_answer(image, picture, settings(self.model, config, seed))
         except ValueError as error:
             raise gr.Error(sentence(error), print_exception=False) from None
 
@@ -181,10 +194,8 @@ class Desk:
 def remove_upload(path: Path) -> None:
     """Delete an uploaded file and the folder gradio made for it."""
     path.unlink(missing_ok=True)
-    try:
+    with contextlib.suppress(OSError):  # another upload of the same content is still in it
         path.parent.rmdir()
-    except OSError:
-        pass  # another upload of the same content is still in it
 
 
 def forget(demo: gr.Blocks) -> Callable[[gr.Request], None]:

@@ -69,7 +69,9 @@ def theme() -> gr.themes.Base:
     """Quiet, light and dark, with the fonts of the visitor's own system: nothing is fetched from elsewhere."""
     colours = {name: light for name, (light, _) in COLOURS.items()}
     colours |= {f"{name}_dark": dark for name, (_, dark) in COLOURS.items()}
-    return gr.themes.Base(neutral_hue="stone", font=FONT, font_mono=MONO).set(**colours, **PLAIN)
+    return gr.themes.Base(
+        primary_hue="rose", secondary_hue="stone", neutral_hue="stone", font=FONT, font_mono=MONO
+    ).set(**colours, **PLAIN)
 
 
 def launch_settings() -> dict[str, Any]:

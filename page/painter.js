@@ -17,7 +17,18 @@ const mask = new Mask(find('canvas.mask'));
 const view = new View(stage, find('.sheet'));
 const player = new Player(find('canvas.base'), find('canvas.result'), changed);
 
-const state = { tool: 'brush', space: false, busy: false, ready: false, lastSeen: 0, posted: null, note: '', pictures: 0 };
+const state = {
+  tool: 'brush', space: false, hover: null, ready: false, lastSeen: 0, pictures: 0,
+  posted: null, // the mask of the last job, with hard edges
+  busy: false, // a job is wanted or running
+  pending: false, // gradio still holds the last job's event: until it lets go it ignores a new one
+  settled: 0, // when busy last ended
+  sent: null, // the file that is on its way
+  source: null, // the picture as it came: a file, or the number of an example
+  recovering: false, // the picture is on its way once more, for the mask that is here
+  stopping: false, // the visitor has stopped the job, so its failing is no news
+  again: false, // Redraw was pressed while pending
+};
 const pointers = new Map(); // pointers that are down on the stage, by id
 let drag = null; // 'paint', 'pan' or 'pinch'
 
@@ -41,6 +52,7 @@ function setLook(look) {
 }
 
 function setBusy(busy) {
+  if (state.busy && !busy) state.settled = performance.now();
   state.busy = busy;
   root.dataset.busy = busy ? '1' : '0';
   document.body.classList.toggle('sundae-busy', busy);
@@ -353,6 +365,7 @@ async function send(file) {
   setStatus('Loading');
   try {
     const { path } = await upload(renamed(file));
+    state.sent = file;
     trigger('picture', { path, name: file.name });
   } catch {
     setStatus('');
@@ -387,9 +400,12 @@ document.addEventListener('drop', (event) => {
 
 const received = {
   async picture(event) {
+    if (recovered(event)) return;
     await player.setPicture(event.view, event.width, event.height);
     mask.reset(event.width, event.height);
     state.posted = null;
+    state.source = event.example ?? state.sent ?? null;
+    state.sent = null;
     view.setPicture(event.width, event.height);
     setBusy(false);
     edited();
@@ -400,8 +416,14 @@ const received = {
     root.dataset.ready = '1';
     setCount('pictures', (state.pictures += 1));
   },
+  // The connection was away for a while and the server has forgotten the picture: send it again, then redraw.
+  lost() {
+    setBusy(false);
+    state.recovering = sendAgain();
+    setStatus(state.recovering ? 'Sending the picture again' : '');
+    if (!state.recovering) setMessage('The connection was lost, and the picture with it. Please load it again.');
+  },
   start(event) {
-    setCount('drawn', 0);
     player.start(state.posted, event.job, event.candidates, event.total);
     setStatus('Redrawing');
     setProgress(0, event.total);
@@ -421,6 +443,7 @@ const received = {
     changed('look', player.run);
   },
   stopped(event) {
+    state.sent = null;
     player.stop();
     setBusy(false);
     setStatus(event.status);
@@ -437,6 +460,24 @@ const received = {
     setMessage(event.note || '');
   },
 };
+
+function sendAgain() {
+  if (state.source === null) return false;
+  if (state.source instanceof File) send(state.source);
+  else document.querySelector(`#examples [data-index="${state.source}"]`)?.click();
+  return true;
+}
+
+// Whether this is the picture that is here already, sent again; the mask and its history then stay.
+function recovered(event) {
+  const expected = state.recovering && event.width === view.width && event.height === view.height;
+  state.recovering = false;
+  if (expected) {
+    setCount('recovered', Number(root.dataset.recovered || 0) + 1);
+    press('redraw');
+  }
+  return expected;
+}
 
 // Events are handled one after another, whatever the order their slots were filled in.
 let handled = Promise.resolve();
@@ -457,9 +498,14 @@ watch([...Array(SLOTS).keys()].map((slot) => `slot${slot}`), receive);
 
 // ---- what the page posts -------------------------------------------------------------------------------
 
-// The mask as a PNG data URL, empty when nothing is painted; called by the Redraw button.
+const PATIENCE = 3000; // ms after which an event that gradio has not let go of is taken for lost
+
+// The mask as a PNG data URL, empty when nothing is painted; called by the Redraw button's event.
 function takeMask() {
   mask.end();
+  Object.assign(state, { pending: true, stopping: false, again: false });
+  setCount('drawn', 0);
+  setCount('sent', 0);
   setMessage('');
   setBusy(true);
   setStatus('Waiting for the model');
@@ -469,14 +515,55 @@ function takeMask() {
   return maskPng(hard);
 }
 
-// The server did not take the job: its queue is full, or it is away.
-function refused() {
-  if (state.busy) player.stop();
-  setBusy(false);
-  setStatus('');
-  setMessage('The server did not answer: it may be busy. Please try again in a moment.');
+// Redraw pressed while the last job's event is not over: once more as soon as it is.
+document.addEventListener('click', (event) => {
+  if (!root.isConnected || !event.target.closest('#redraw') || !state.pending) return;
+  if (!state.busy && performance.now() - state.settled > PATIENCE) return;
+  event.stopPropagation();
+  state.again = !state.busy;
+}, true);
+
+// Called when the visitor does something that stops a running job.
+function stopping() {
+  state.stopping = true;
 }
 
-window.sundae = { takeMask, refused };
+// Called when gradio is done with the job's event, whether it ran, was stopped or was never taken.
+function ended(well) {
+  state.pending = false;
+  if (!well && state.busy && !state.stopping) refused();
+  if (state.again) press('redraw');
+}
+
+function refused() {
+  player.stop();
+  setBusy(false);
+  setStatus('');
+  setMessage('The server did not take the job: it is busy or away. Please try again in a moment.');
+}
+
+// Gradio says some things in pop-ups, a lost connection among them. The strip says them; page.css hides the
+// pop-ups. A job whose failing has not been told soon after will not be told of any more.
+const TOLD = 600; // ms
+
+function overheard(text) {
+  setMessage(text);
+  setTimeout(() => {
+    if (!state.busy) return;
+    player.stop();
+    setBusy(false);
+    setStatus('');
+    state.pending = false;
+  }, TOLD);
+}
+
+new MutationObserver((changes) => {
+  for (const node of changes.flatMap((change) => [...change.addedNodes])) {
+    const text = node.querySelector?.('[data-testid=toast-text]');
+    if (text) overheard(text.textContent.trim());
+  }
+}).observe(document.body, { childList: true, subtree: true });
+
+window.sundae = { takeMask, stopping, ended };
 edited();
 receive();

@@ -51,11 +51,11 @@ class Session:
 
     # -- pictures ---------------------------------------------------------------------------------------
 
-    def load(self, source: Any, name: str) -> Event:
+    def load(self, source: Any, name: str, example: int | None = None) -> Event:
         """Take a new picture. Raises ValueError if it is not one; the old picture then stays."""
         picture = load_picture(source)
         self._earlier = []
-        return self._take(picture, f"{name}, {picture.size[0]} × {picture.size[1]}")
+        return {**self._take(picture, f"{name}, {picture.size[0]} × {picture.size[1]}"), "example": example}
 
     def use_as_input(self, model: Any) -> Event:
         """The chosen result becomes the picture, so that painting can go on from there."""
@@ -72,14 +72,16 @@ class Session:
             self.picture, self.result = picture, None
         width, height = view_size(picture.size)
         note = " ".join(picture.notes)
-        return self.event("picture", view=picture_url(picture), width=width, height=height, status=status, note=note)
+        return self.event(
+            "picture", view=picture_url(picture), width=width, height=height, status=status, note=note
+        )
 
     # -- redrawing --------------------------------------------------------------------------------------
 
     def order(self, mask_url: Any, seed: Any, steps: Any, candidates: Any) -> Order:
         """Everything the page posted, checked. Raises ValueError with the first thing wrong."""
         if self.picture is None:
-            raise ValueError("This page was left too long and its picture is gone. Please load it again.")
+            raise ValueError("There is no picture. Please load one.")
         return Order(
             mask=full_mask(mask_from_url(mask_url, view_size(self.picture.size)), self.picture.size),
             seed=whole_number(seed, "The seed", 0, MAX_SEED),
@@ -108,7 +110,7 @@ class Session:
     def _begin(self) -> tuple[int, Picture]:
         with self._lock:
             if self.picture is None:
-                raise ValueError("There is no picture.")
+                raise ValueError("There is no picture. Please load one.")
             self._job += 1
             self._choice = 0
             return self._job, self.picture
@@ -121,7 +123,13 @@ class Session:
     def _done(self, job: int, order: Order, frames: int, seconds: float) -> Event:
         self._finished += 1
         return self.event(
-            "done", job=job, count=self._finished, seconds=seconds, steps=order.steps, seeds=order.seeds, frames=frames
+            "done",
+            job=job,
+            count=self._finished,
+            seconds=seconds,
+            steps=order.steps,
+            seeds=order.seeds,
+            frames=frames,
         )
 
     def cancel(self) -> Event:

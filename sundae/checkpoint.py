@@ -55,7 +55,9 @@ def restore(hint: Any, value: Any, where: str) -> Any:
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise ValueError(f"expected a list in {where}, got {value!r}")
-        inner = typing.get_args(hint)[0]
+        inner, *others = typing.get_args(hint)
+        if others != [...] and len(value) != len(others) + 1:
+            raise ValueError(f"expected {len(others) + 1} values in {where}, got {value!r}")
         return tuple(restore(inner, item, where) for item in value)
     if type(value) is not hint:
         raise ValueError(f"expected {hint.__name__} in {where}, got {value!r}")
@@ -111,6 +113,7 @@ def save_bundle(folder: Path, parts: dict[str, nn.Module], provenance: dict[str,
                 f"{name}.safetensors" if len(groups) == 1 else f"{name}-{i + 1}-of-{len(groups)}.safetensors"
             )
             save_file(group, file)
+            file.chmod(0o644)  # safetensors writes files that only their owner may read
             files[file.name] = file_hash(file)
         content["parts"][name] = {
             "kind": type(module).__name__.lower(),
@@ -145,7 +148,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"expected a model bundle with a config.json at {folder}, found none") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except OSError as error:
+        raise ValueError(f"expected a readable {path}: {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         raise ValueError(f"expected JSON in {path}") from None
     keys = {"format_version", "parts", "provenance"}
     if not isinstance(content, dict) or set(content) != keys:
@@ -172,17 +177,22 @@ def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> n
     part = content["parts"].get(name) if isinstance(content["parts"], dict) else None
     if not isinstance(part, dict) or set(part) != {"kind", "config", "files", "hash"}:
         raise ValueError(f"expected a {name} in {folder / 'config.json'}, found none that is complete")
-    if part["kind"] not in kinds:
+    if not isinstance(part["kind"], str) or part["kind"] not in kinds:
         raise ValueError(
             f"expected the {name} in {folder} to be one of {sorted(kinds)}, got {part['kind']!r}"
         )
     module_class, config_class = kinds[part["kind"]]
     config = from_json(config_class, part["config"], f"{name} config in {folder / 'config.json'}")
+    if not isinstance(part["files"], dict) or not all(isinstance(digest, str) for digest in part["files"].values()):
+        raise ValueError(f"expected the {name}'s files with their hashes in {folder / 'config.json'}, got {part['files']!r}")
     state: dict[str, Tensor] = {}
     for file_name, digest in part["files"].items():
         state |= read_weights(folder, file_name, digest)
-    with torch.device("meta"):
-        module = module_class(config)
+    try:
+        with torch.device("meta"):
+            module = module_class(config)
+    except (RuntimeError, TypeError):  # sizes beyond 64 bits
+        raise ValueError(f"expected a {name} of a possible size in {folder / 'config.json'}") from None
     expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     if expected != found:
@@ -190,6 +200,8 @@ def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> n
         raise ValueError(
             f"expected the {name}'s weights in {folder} to fit its config; they differ at {wrong[0]} and {len(wrong) - 1} more"
         )
+    if tensors_hash(state) != part["hash"]:
+        raise ValueError(f"expected the {name}'s weights in {folder} to have the hash that its config.json gives")
     for key in list(state):
         state[key] = state[key].float()
         if not bool(state[key].isfinite().all()):

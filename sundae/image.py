@@ -137,7 +137,7 @@ def _picture_from(opened: Image.Image, name: str) -> Picture:
     layout = _sample_layout(opened)
     with _decoding(name):
         opened.load()
-        image = ImageOps.exif_transpose(opened)
+        image = ImageOps.exif_transpose(opened)  # always a new image
         info = dict(opened.info)
     _check_size(image.size, name)
     if layout == "deep":
@@ -259,9 +259,9 @@ def _sample_layout(opened: Image.Image) -> str | None:
 
 
 def _in_own_mode(image: Image.Image, name: str, notes: list[str]) -> Image.Image:
-    """A copy of the image in one of the nine modes the rest of the module knows."""
+    """The image, converted where its mode is none of the nine the rest of the module knows."""
     if image.mode in _OWN_MODES:
-        return image.copy()
+        return image
     if image.mode in _CONVERTED:
         notes.append(f"{image.mode} colours are converted to {_CONVERTED[image.mode]}")
         return image.convert(_CONVERTED[image.mode])

@@ -84,10 +84,14 @@ def load(name: str | Path = DEFAULT_MODEL, device: str = "cpu") -> Model:
     content = read_config(folder)
     try:
         target = torch.empty(0, device=device).device
+        torch.empty(0, device=target).cpu()  # the meta device holds no values
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"expected a device of this machine such as 'cpu', got {device!r}: {str(error).splitlines()[0]}"
         ) from None
     tokenizer = load_tokenizer(folder).to(target)
     prior = load_prior(folder).to(target) if "prior" in content["parts"] else None
+    books = [(part.config.codebook_size, part.config.depth) for part in (tokenizer, prior) if part]
+    if len(set(books)) > 1:
+        raise ValueError(f"expected a prior over the tokenizer's codes {books[0]} (size, depth), got {books[1]}")
     return Model(folder.resolve().name, tokenizer, prior, content, target)

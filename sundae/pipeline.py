@@ -143,12 +143,17 @@ class Prepared:
                 earlier step. Without them the variation is of what the picture shows under the mask.
 
         Raises:
-            ValueError: for bad seeds or ``every`` below 1, before any work.
+            ValueError: for bad seeds, ``every`` below 1 or a ``start`` of another grid, before any work.
         """
         config = config or SamplerConfig()
         seeds = check_seeds(seeds)
         if every < 1:
             raise ValueError(f"expected every to be at least 1, got {every}")
+        if start is not None:
+            self.model.tokenizer.check_tokens(start)
+            if start.shape[1:3] != self.token_mask.shape[1:] or len(start) not in (1, len(seeds)):
+                grid = tuple(self.token_mask.shape[1:])
+                raise ValueError(f"expected start on the grid {grid}, one or one per seed, got {tuple(start.shape)}")
         return self._frames(config, seeds, every, start)
 
     def _frames(
@@ -177,10 +182,11 @@ class Prepared:
     @cached_property
     def cells(self) -> tuple[int, int, int, int]:
         """Rows and columns ``(top, left, bottom, right)`` of the token grid around the hole, one cell more on
-        each side so that colours can be compared with what is known there."""
-        rows = self.token_mask[0].any(1).nonzero()[:, 0]
-        columns = self.token_mask[0].any(0).nonzero()[:, 0]
-        _, h, w = self.token_mask.shape
+        each side so that colours can be compared with what is known there. Under the rule "all" this is more
+        than the rewritten tokens: every painted pixel is drawn anew."""
+        touched = masks.token_mask(self.pixel_mask, self.model.downsample_factor)[0]
+        rows, columns = touched.any(1).nonzero()[:, 0], touched.any(0).nonzero()[:, 0]
+        h, w = touched.shape
         top, left = max(0, int(rows[0]) - 1), max(0, int(columns[0]) - 1)
         return top, left, min(h, int(rows[-1]) + 2), min(w, int(columns[-1]) + 2)
 

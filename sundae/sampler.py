@@ -6,7 +6,6 @@ Everything random comes from one generator per sample, so a sample is the same a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,10 +46,13 @@ class SamplerConfig:
             self._check(name, 0, 10)
         for name in ("proportion_start", "proportion_end", "strength"):
             self._check(name, 0, 1)
+        if not isinstance(self.early_stop, bool):
+            raise ValueError(f"expected early_stop to be True or False, got {self.early_stop!r}")
 
     def _check(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or not low < value <= high:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not low < value <= high:  # NaN fails this too
             raise ValueError(f"expected {name} above {low} and at most {high}, got {value!r}")
 
     def schedule(self, index: int) -> tuple[float, float]:
@@ -128,7 +130,7 @@ def sample(
     converged = torch.zeros(len(seeds), dtype=torch.bool)
     missed = mask.flatten(1).sum(1).double().cpu()  # expected cells not visited since the sample last changed
     yield SampleStep(
-        0, config.steps, start, (start != state).any(-1), converged.clone(), config.temperature_start, 1.0
+        0, config.steps, start.clone(), (start != state).any(-1), converged.clone(), config.temperature_start, 1.0
     )
     state = start
     for index in range(1, config.steps + 1):
@@ -212,10 +214,10 @@ def invert_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
     """Draw from ``softmax(logits (N, K))`` with one uniform number ``(N,)`` a row: int64 ``(N,)``.
 
     Raises:
-        ValueError: if a logit is NaN.
+        ValueError: if a row is no distribution: a logit is NaN or +infinity, or all are -infinity.
     """
-    if bool(logits.isnan().any()):
-        raise ValueError("expected finite logits, got NaN: the prior's weights are damaged")
     cumulative = logits.double().softmax(-1).cumsum(-1)
+    if bool(cumulative[:, -1].isnan().any()):
+        raise ValueError("expected finite logits, got NaN or infinity: the prior's weights are damaged")
     drawn = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
     return drawn.clamp(max=logits.shape[1] - 1)

@@ -1,5 +1,6 @@
 """sundae.image: every mode comes in upright, goes out whole, and keeps what was not painted."""
 
+import contextlib
 import io
 import json
 import os
@@ -34,6 +35,7 @@ from sundae.image import (
 )
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16")
+NOT_IN_PNG = (("PA", "PNG"), ("CMYK", "PNG"))
 ICC = b"\0\0\0\x90" + b"profile " * 20
 
 
@@ -72,17 +74,18 @@ def colours(image: Image.Image) -> np.ndarray:
 # -- loading -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("way", ["PIL", "TIFF", "PNG"])
+@pytest.mark.parametrize(
+    ("mode", "way"),
+    [(mode, way) for mode in MODES for way in ("PIL", "TIFF", "PNG") if (mode, way) not in NOT_IN_PNG],
+)
 def test_every_mode_is_loaded_without_loss(mode, way):
-    if way == "PNG" and mode in ("PA", "CMYK"):
-        pytest.skip("PNG has no such mode")
     image = sample(mode)
     picture = load_picture(image if way == "PIL" else encoded(image, way))
     assert picture.image.mode == mode
     assert picture.size == (24, 20)
     assert np.array_equal(stored(picture.image), stored(image))
-    assert picture.rgb.shape == (20, 24, 3) and picture.rgb.dtype == np.uint8
+    assert picture.rgb.shape == (20, 24, 3)
+    assert picture.rgb.dtype == np.uint8
     if mode == "I;16":
         assert np.abs(picture.rgb[..., 0] * 257.0 - stored(image)).max() <= 128.5
     else:
@@ -111,6 +114,8 @@ def test_arrays_are_copied(shape):
     assert np.array_equal(stored(picture.image), array)
     array[:] = 0
     assert np.array_equal(picture.rgb, before)
+    with pytest.raises(ValueError, match="read-only"):
+        picture.rgb[0, 0] = 0
     assert stored(picture.image).any()
 
 
@@ -121,7 +126,8 @@ def test_a_pil_image_is_neither_changed_nor_kept():
     before = image.tobytes()
     picture = load_picture(image)
     assert picture.size == (20, 24)
-    assert image.tobytes() == before and image.getexif()[0x0112] == 6
+    assert image.tobytes() == before
+    assert image.getexif()[0x0112] == 6
     image.paste((0, 0, 0), (0, 0, 24, 20))
     assert stored(picture.image).any()
 
@@ -151,7 +157,8 @@ def test_all_orientations_are_applied_once(form, orientation):
     assert np.array_equal(picture.rgb, UPRIGHT[orientation](plain))
     kept = Image.Exif()
     kept.load(picture.exif)
-    assert 0x0112 not in kept and kept[0x013B] == "painter"
+    assert 0x0112 not in kept
+    assert kept[0x013B] == "painter"
     again = load_picture(png_bytes_with_exif(picture))
     assert np.array_equal(again.rgb, picture.rgb)
 
@@ -175,7 +182,8 @@ def test_every_mode_turns(mode, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     picture = load_picture(encoded(sample(mode), "TIFF", exif=exif))
-    assert picture.image.mode == mode and picture.size == (20, 24)
+    assert picture.image.mode == mode
+    assert picture.size == (20, 24)
     assert np.array_equal(picture.rgb, UPRIGHT[orientation](load_picture(sample(mode)).rgb))
 
 
@@ -210,7 +218,9 @@ def test_the_thumbnail_of_the_unedited_picture_is_dropped():
     block = exif_with_thumbnail()
     assert b"\xff\xd8" in block
     picture = load_picture(encoded(sample("RGB"), "JPEG", exif=block))
-    assert picture.exif is not None and b"abc" in picture.exif and b"\xff\xd8" not in picture.exif
+    assert picture.exif is not None
+    assert b"abc" in picture.exif
+    assert b"\xff\xd8" not in picture.exif
 
 
 def test_broken_exif_does_not_refuse_the_picture():
@@ -273,7 +283,8 @@ def raw_png(width: int, height: int, bits: int, colour: int, rows: bytes, extra:
 
 def test_sixteen_bit_colour_is_read_with_a_note():
     picture = load_picture(raw_png(16, 16, 16, 2, (b"\0" + b"\x80\x00" * 48) * 16))
-    assert picture.image.mode == "RGB" and any("16 bits" in note for note in picture.notes)
+    assert picture.image.mode == "RGB"
+    assert any("16 bits" in note for note in picture.notes)
     assert not load_picture(encoded(sample("I;16"), "PNG")).notes
 
 
@@ -293,7 +304,8 @@ def test_what_a_file_loses_is_noted():
         assert any(f"first {word}" in note for note in picture.notes), form
     assert load_picture(encoded(frames[0], "PNG")).notes == ()
     multi = load_picture(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]))
-    assert multi.format == "JPEG" and any("first frame" in note for note in multi.notes)
+    assert multi.format == "JPEG"
+    assert any("first frame" in note for note in multi.notes)
     assert any("nearest of its 40" in note for note in load_picture(sample("P")).notes)
 
 
@@ -350,10 +362,11 @@ def test_bad_sources_are_refused_in_one_line(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name, source in bad_sources(tmp_path).items():
-            with pytest.raises(ValueError) as refusal:
+            with pytest.raises(ValueError, match="expected") as refusal:
                 load_picture(source)
             message = str(refusal.value)
-            assert "\n" not in message and "expected" in message and "got" in message, (name, message)
+            assert "got" in message, name
+            assert "\n" not in message, name
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
@@ -386,11 +399,8 @@ def test_damaged_files_give_a_picture_or_a_value_error(form, changes):
     data = bytearray(WHOLE[form])
     for position, value in changes:
         data[position % len(data)] = value
-    try:
+    with contextlib.suppress(ValueError):
         picture = load_picture(bytes(data))
-    except ValueError as error:
-        assert "\n" not in str(error)
-    else:
         assert picture.rgb.shape == (*picture.size[::-1], 3)
 
 
@@ -418,14 +428,15 @@ def edits(draw):
     return load_picture(image), box, patch, hole
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(edits())
 def test_outside_the_hole_every_byte_stays(edit):
     picture, box, patch, hole = edit
     before = picture.image.tobytes()
     result = replace_pixels(picture, box, patch, hole)
     assert picture.image.tobytes() == before  # the picture itself is not touched
-    assert result.mode == picture.image.mode and result.size == picture.size
+    assert result.mode == picture.image.mode
+    assert result.size == picture.size
     assert result.getpalette() == picture.image.getpalette()
     assert result.info.get("transparency") == picture.image.info.get("transparency")
     outside = np.ones(picture.size[::-1], bool)
@@ -433,7 +444,7 @@ def test_outside_the_hole_every_byte_stays(edit):
     assert np.array_equal(stored(result)[outside], stored(picture.image)[outside])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(edits())
 def test_transparency_never_changes(edit):
     picture, box, patch, hole = edit
@@ -524,16 +535,15 @@ EXTENSIONS = (".png", ".jpg", ".webp", ".tif", ".bmp", ".gif")
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "transparent"),
+    [(mode, False) for mode in MODES] + [(mode, True) for mode in ("L", "P", "RGB", "I;16")],
+)
 def test_a_saved_picture_comes_back_or_is_refused_with_another_format(extension, mode, transparent, tmp_path):
     image = sample(mode)
-    if transparent and mode in ("L", "P", "RGB", "I;16"):
-        image.info["transparency"] = (
-            tuple(image.getpixel((0, 0))) if mode == "RGB" else int(image.getpixel((0, 0)))
-        )
-    elif transparent:
-        pytest.skip("this mode has no colour key")
+    if transparent:
+        corner = image.getpixel((0, 0))
+        image.info["transparency"] = tuple(corner) if mode == "RGB" else int(corner)
     picture = load_picture(image)
     path = tmp_path / f"saved{extension}"
     try:
@@ -552,7 +562,8 @@ def test_a_saved_picture_comes_back_or_is_refused_with_another_format(extension,
         assert np.array_equal(again.rgb, picture.rgb)
         assert np.array_equal(alpha_of(again.image), alpha_of(picture.image))
     if extension in (".png", ".tif", ".webp"):
-        assert again.image.mode == mode and stored(again.image).tobytes() == stored(picture.image).tobytes()
+        assert again.image.mode == mode
+        assert stored(again.image).tobytes() == stored(picture.image).tobytes()
 
 
 @pytest.mark.parametrize("extension", [".png", ".jpg", ".webp", ".tif"])
@@ -564,7 +575,8 @@ def test_profile_exif_and_resolution_are_saved(extension, tmp_path):
     again = load_picture(tmp_path / f"a{extension}")
     kept = Image.Exif()
     kept.load(again.exif)
-    assert again.icc_profile == ICC and dict(kept) == {0x013B: "painter"}
+    assert again.icc_profile == ICC
+    assert dict(kept) == {0x013B: "painter"}
     if extension != ".webp":
         assert [round(value) for value in again.image.info["dpi"]] == [300, 300]
 
@@ -572,7 +584,9 @@ def test_profile_exif_and_resolution_are_saved(extension, tmp_path):
 def test_losses_of_profile_exif_and_settings_are_noted(tmp_path):
     picture = load_picture(encoded(sample("RGB"), "PNG", icc_profile=ICC))
     notes = save_picture(picture.image, tmp_path / "a.bmp", picture, {"seed": 1})
-    assert len(notes) == 2 and "profile" in notes[0] and "settings" in notes[1]
+    assert len(notes) == 2
+    assert "profile" in notes[0]
+    assert "settings" in notes[1]
 
 
 def test_an_exif_block_too_long_for_jpeg_is_left_out_with_a_note(tmp_path):
@@ -621,7 +635,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(ValueError, match="No space"):
         save_picture(picture.image, tmp_path / "a.png", picture, overwrite=True)
-    assert os.listdir(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"mine"
+    assert os.listdir(tmp_path) == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"mine"
 
 
 def test_overwriting_writes_through_a_link(tmp_path):
@@ -650,8 +665,11 @@ def test_tensors_round_trip_exactly():
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
     rgb = np.dstack([values, values.T, values[::-1]])
     tensor = to_tensor(rgb)
-    assert tensor.shape == (1, 3, 16, 16) and tensor.dtype == torch.float32 and tensor.is_contiguous()
-    assert tensor.min() == -1 and tensor.max() == 1
+    assert tensor.shape == (1, 3, 16, 16)
+    assert tensor.dtype == torch.float32
+    assert tensor.is_contiguous()
+    assert tensor.min() == -1
+    assert tensor.max() == 1
     assert np.array_equal(to_rgb(tensor)[0], rgb)
     assert to_rgb(torch.full((2, 3, 4, 5), 9.0)).min() == 255
     with warnings.catch_warnings():
@@ -665,18 +683,20 @@ def test_resizing_is_antialiased():
     assert np.abs(resize_rgb(fine, (16, 8)).astype(int) - 127).max() <= 12
     assert resize_rgb(fine, (30, 20)).shape == (20, 30, 3)
     same = resize_rgb(fine, (64, 64))
-    assert np.array_equal(same, fine) and same is not fine
+    assert np.array_equal(same, fine)
+    assert same is not fine
 
 
 def test_previews_are_jpegs():
     data = jpeg_bytes(np.zeros((20, 30, 3), np.uint8))
-    assert data[:2] == b"\xff\xd8" and Image.open(io.BytesIO(data)).size == (30, 20)
+    assert data[:2] == b"\xff\xd8"
+    assert Image.open(io.BytesIO(data)).size == (30, 20)
 
 
 # -- the working window --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_the_window_contains_the_hole_and_fits_picture_and_grid(data):
     width, height = data.draw(st.integers(16, 700)), data.draw(st.integers(16, 700))
@@ -689,12 +709,16 @@ def test_the_window_contains_the_hole_and_fits_picture_and_grid(data):
     window = working_window((width, height), mask, resolution, f)
     box, hole = window.box, hole_box(mask)
     assert mask[box.slices].sum() == mask.sum()
-    assert 0 <= box.left < box.right <= width and 0 <= box.top < box.bottom <= height
-    assert window.width % f == 0 and window.height % f == 0
-    assert 4 * f <= min(window.width, window.height) and max(window.width, window.height) <= 2 * resolution
+    assert 0 <= box.left < box.right <= width
+    assert 0 <= box.top < box.bottom <= height
+    assert window.width % f == 0
+    assert window.height % f == 0
+    assert 4 * f <= min(window.width, window.height)
+    assert max(window.width, window.height) <= 2 * resolution
     shorter, needed = min(width, height), max(hole.width, hole.height)
     if needed <= shorter:
-        assert box.width == box.height and window.width == window.height == resolution
+        assert box.width == box.height
+        assert window.width == window.height == resolution
         assert box.width >= min(2 * needed, shorter)
     elif max(box.width, box.height) <= 4 * shorter and min(window.width, window.height) > 4 * f:
         stretch = (window.width / box.width) / (window.height / box.height)

@@ -1,5 +1,6 @@
 """sundae.masks: what is read as a hole, how it grows and softens, which tokens it covers, what fills it."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -100,7 +101,8 @@ def test_every_kind_of_source(tmp_path):
     path.write_bytes(data)
     for source in (path, str(path), data, bytearray(data), io.BytesIO(data), Image.open(path), blob()):
         mask = load_mask(source, SIZE)
-        assert mask.dtype == np.bool_ and np.array_equal(mask, blob())
+        assert mask.dtype == np.bool_
+        assert np.array_equal(mask, blob())
     assert np.array_equal(load_posted_mask(data, SIZE), blob())
     given_mask = blob()
     assert load_mask(given_mask, SIZE) is not given_mask
@@ -157,7 +159,8 @@ def huge_png(width: int, height: int) -> bytes:
 def test_bad_masks_are_refused_in_one_line(source, words):
     with pytest.raises(ValueError, match=words) as refusal:
         load_mask(source, SIZE)
-    assert "\n" not in str(refusal.value) and "expected" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert "expected" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -193,10 +196,8 @@ def test_damaged_posted_masks_give_a_mask_or_a_value_error(changes):
     data = bytearray(mask_png(blob()))
     for position, value in changes:
         data[position % len(data)] = value
-    try:
+    with contextlib.suppress(ValueError):
         assert load_posted_mask(bytes(data), SIZE).shape == SIZE[::-1]
-    except ValueError as error:
-        assert "expected" in str(error)
 
 
 # -- growing, shrinking, softening ---------------------------------------------------------------------------
@@ -238,7 +239,8 @@ def test_a_large_radius_is_exact_too():
 @given(pixel_masks(), st.integers(0, 30))
 def test_feather_is_a_ramp_inside_the_mask(mask, px):
     alpha = feather(mask, px)
-    assert alpha.dtype == np.float32 and alpha.shape == mask.shape
+    assert alpha.dtype == np.float32
+    assert alpha.shape == mask.shape
     assert np.array_equal(alpha > 0, mask)
     assert np.allclose(alpha, np.minimum(distance_to(~mask) / (px + 1), 1), atol=1e-6)
     if px == 0:
@@ -279,7 +281,8 @@ def test_a_token_follows_the_rule(data):
     cells = mask.reshape(batch, h, f, w, f)
     tensor = torch.from_numpy(mask)
     any_rule, all_rule = token_mask(tensor, f), token_mask(tensor, f, rule="all")
-    assert any_rule.dtype == torch.bool and any_rule.shape == (batch, h, w)
+    assert any_rule.dtype == torch.bool
+    assert any_rule.shape == (batch, h, w)
     assert np.array_equal(any_rule.numpy(), cells.any(axis=(2, 4)))
     assert np.array_equal(all_rule.numpy(), cells.all(axis=(2, 4)))
 
@@ -323,7 +326,8 @@ def test_what_lies_under_the_mask_is_not_looked_at(hole, hidden):
     image, mask = hole
     filled = prefill(image, mask)
     assert torch.equal(bits(prefill(torch.where(mask, hidden, image), mask)), bits(filled))
-    assert torch.isfinite(filled).all() and filled.dtype == torch.float32
+    assert torch.isfinite(filled).all()
+    assert filled.dtype == torch.float32
 
 
 @settings(max_examples=100, deadline=None)
@@ -374,9 +378,8 @@ def test_the_fill_stays_between_the_known_colours(hole):
             assert (filled[i] == 0).all()  # nothing known: mid grey
             continue
         low, high = image[i][:, known].amin(1), image[i][:, known].amax(1)
-        assert (filled[i] >= low[:, None, None] - 1e-5).all() and (
-            filled[i] <= high[:, None, None] + 1e-5
-        ).all()
+        assert (filled[i] >= low[:, None, None] - 1e-5).all()
+        assert (filled[i] <= high[:, None, None] + 1e-5).all()
 
 
 def test_a_gradient_is_continued_smoothly():
@@ -384,10 +387,9 @@ def test_a_gradient_is_continued_smoothly():
     mask = torch.zeros(1, 1, 128, 128, dtype=torch.bool)
     mask[..., 40:88, 40:88] = True
     filled = prefill(ramp, mask)
-    inside = mask.expand_as(ramp)
-    assert (filled - ramp)[inside].abs().mean() < 0.1
-    steps = (filled[..., 1:] - filled[..., :-1]).abs()
-    assert steps.max() < 0.2  # no visible edge: the hole spans 0.75
+    assert (filled - ramp)[mask.expand_as(ramp)].abs().mean() < 0.01  # the hole spans 0.75
+    assert filled.diff(dim=3).abs().max() < 0.02  # the ramp itself rises by 0.016 per pixel: no visible edge
+    assert filled.diff(dim=2).abs().max() < 0.003
 
 
 def test_nothing_to_fill_and_bad_arguments():

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from sundae.checkpoint import save_bundle
+from torch import nn
+
+from sundae.checkpoint import from_json, save_bundle
 from sundae.hourglass import Hourglass, HourglassConfig
 from sundae.tokenizer import Tokenizer, TokenizerConfig
 from train import settings
@@ -21,34 +23,29 @@ from train.run import load_checkpoint
 class ExportSettings:
     """What to export, and what to say of it."""
 
-    out: str
+    out: str  # the bundle's folder
     tokenizer: str = "runs/tokenizer/state.pt"
     prior: str = ""  # state.pt of a prior; none exports the tokenizer alone
-    tokenizer_model: TokenizerConfig = field(default_factory=TokenizerConfig)
-    prior_model: HourglassConfig = field(default_factory=HourglassConfig)
     provenance: str = ""  # JSON file: data, metrics, licence
 
 
-def averaged(path: str) -> tuple[dict, int]:
-    """Averaged weights and step of a training state; ValueError if there is none."""
+def averaged(path: str, module_class: type[nn.Module], config_class: type) -> tuple[nn.Module, int]:
+    """The module of a training state with its averaged weights, and its step; ValueError if there is none."""
     state = load_checkpoint(Path(path))
     if state is None:
         raise ValueError(f"expected a training state at {path}, found none")
-    return state["average"]["state"], state["step"]
+    module = module_class(from_json(config_class, state["model"], path))
+    module.load_state_dict(state["average"]["state"])
+    return module, state["step"]
 
 
 def main(argv: list[str] | None = None) -> None:
     options, flags = settings.parse(ExportSettings, __doc__, argv)
     provenance = json.loads(Path(options.provenance).read_text()) if options.provenance else {}
-    tokenizer = Tokenizer(options.tokenizer_model)
-    weights, step = averaged(options.tokenizer)
-    tokenizer.load_state_dict(weights)
+    tokenizer, step = averaged(options.tokenizer, Tokenizer, TokenizerConfig)
     parts, provenance = {"tokenizer": tokenizer}, provenance | {"tokenizer_steps": step}
     if options.prior:
-        prior = Hourglass(options.prior_model)
-        weights, step = averaged(options.prior)
-        prior.load_state_dict(weights)
-        parts["prior"], provenance["prior_steps"] = prior, step
+        parts["prior"], provenance["prior_steps"] = averaged(options.prior, Hourglass, HourglassConfig)
     if not flags.dry_run:
         save_bundle(Path(options.out), parts, provenance)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from sundae.checkpoint import load_tokenizer, tensors_hash
+from sundae.checkpoint import load_prior, load_tokenizer, tensors_hash, to_json
 from sundae.hourglass import Hourglass, HourglassConfig
 from sundae.objective import corrupt, unrolled_loss
 from train import settings
@@ -41,7 +41,7 @@ class PriorSettings:
     validation: str = "runs/tokens-validation"  # shards never trained on
     tokenizer: str = "runs/tokenizer/export"  # its codebooks begin the embeddings
     out: str = "runs/prior"  # state.pt (resume) and the log go here
-    start_from: str = ""  # state.pt of another run whose averaged weights begin this one
+    start_from: str = ""  # state.pt of another run, or a bundle's folder, whose weights begin this one
     batch_size: int = 16  # grids a step, over all processes
     steps: int = 1_000_000
     max_minutes: float = 1e9
@@ -139,6 +139,7 @@ class PriorTrainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "random": random_state(),
+            "model": to_json(self.options.model),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -191,11 +192,20 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = Path(options.out) / "state.pt"
     saved = load_checkpoint(checkpoint)
     if saved is None and options.start_from:
-        trainer.denoiser.load_state_dict(load_checkpoint(Path(options.start_from))["average"]["state"])
+        trainer.denoiser.load_state_dict(first_weights(Path(options.start_from)))
     trainer.prepare()
     if saved is not None:
         trainer.load_state_dict(saved)
     run(trainer, shards, validation, checkpoint)
+
+
+def first_weights(path: Path) -> dict[str, Tensor]:
+    """Averaged weights of a state.pt, or those of a bundle; ValueError if there is neither."""
+    if path.is_dir():
+        return load_prior(path).state_dict()
+    if (state := load_checkpoint(path)) is None:
+        raise ValueError(f"expected a training state or a bundle at {path}, found none")
+    return state["average"]["state"]
 
 
 def run(trainer: PriorTrainer, shards: TokenShards, validation: TokenShards, checkpoint: Path) -> None:

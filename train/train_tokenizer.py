@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from sundae.checkpoint import to_json
 from sundae.tokenizer import Tokenizer, TokenizerConfig
 from train import losses, settings
 from train.codebook import CodebookTrainer
@@ -44,6 +45,7 @@ class TokenizerSettings:
     start_from: str = ""  # state.pt of another run whose weights begin this one
     crop: int = 256  # px
     per_picture: int = 4  # crops cut from one loaded picture
+    eye_share: float = 0.4  # share of the crops centred on an eye of an aligned face; codes go where crops are
     batch_size: int = 8  # crops
     steps: int = 3000
     max_minutes: float = 1e9
@@ -175,7 +177,8 @@ class TokenizerTrainer:
 
     def state_dict(self) -> dict:
         modules = {name: getattr(self, name).state_dict() for name in self.stateful()}
-        return modules | {"step": self.step, "random": random_state(), "rows": self.rows}
+        model = to_json(self.options.model)
+        return modules | {"step": self.step, "random": random_state(), "rows": self.rows, "model": model}
 
     def load_state_dict(self, state: dict) -> None:
         for name in self.stateful():
@@ -184,9 +187,13 @@ class TokenizerTrainer:
         restore_random_state(state["random"])
 
     def load_weights(self, state: dict) -> None:
-        """Begin from another run: its averaged weights and its codebook state, at step 0."""
-        self.tokenizer.load_state_dict(state["average"]["state"])
-        self.codebook.load_state_dict(state["codebook"])
+        """Begin from another run's averaged weights, at step 0; codebooks of another shape start afresh."""
+        weights = state["average"]["state"]
+        if weights["quantizer.codebooks"].shape == self.tokenizer.quantizer.codebooks.shape:
+            self.codebook.load_state_dict(state["codebook"])
+        else:
+            weights = weights | {"quantizer.codebooks": self.tokenizer.quantizer.codebooks}
+        self.tokenizer.load_state_dict(weights)
         self.discriminator.load_state_dict(state["discriminator"])
         self.average = WeightAverage(self.tokenizer, self.options.ema_decay)
 
@@ -239,7 +246,7 @@ def run(trainer: TokenizerTrainer, training, validation: Tensor, checkpoint: Pat
     """Steps until the number of steps or the minutes are used up; saves at intervals and at the end."""
     o, clock, saved_at = trainer.options, Clock(trainer.options.max_minutes), 0.0
     pictures_per_step = max(1, o.batch_size // o.per_picture)
-    crops = RandomCrops(training, o.crop, o.per_picture, o.seed, items=o.steps * pictures_per_step)
+    crops = RandomCrops(training, o.crop, o.per_picture, o.seed, o.steps * pictures_per_step, o.eye_share)
     remaining = torch.utils.data.Subset(crops, range(trainer.step * pictures_per_step, len(crops)))
     loader = DataLoader(
         remaining, batch_size=pictures_per_step, num_workers=o.workers, persistent_workers=o.workers > 0

@@ -1,0 +1,125 @@
+"""A real server in its own process and a real Chromium, for all browser tests.
+
+    python -m pytest -q tests/browser
+
+CHROMIUM may name the browser; SUNDAE_TEST_ARGS adds arguments to app.py (``--model some/folder``).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from painter_page import PainterPage
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP = {"viewport": {"width": 1280, "height": 860}}
+START_LIMIT = 60  # s
+
+
+class Server:
+    """The running page: where it is, what it printed, where it keeps files."""
+
+    def __init__(self, url: str, log: Path, files: Path, examples: list[Path]) -> None:
+        self.url, self.log, self.files, self.examples = url, log, files, examples
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def find_chromium() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        pytest.fail(
+            "no browser: install chromium or name one in the CHROMIUM environment variable", pytrace=False
+        )
+    return found
+
+
+def wait_until_up(url: str, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url, timeout=2).read(1)
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    process.terminate()
+    pytest.fail(f"app.py did not come up:\n{log.read_text()[-3000:]}", pytrace=False)
+
+
+def example_folder(extra: list[str]) -> Path:
+    return Path(extra[extra.index("--examples") + 1]) if "--examples" in extra else ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    files, log, port = folder / "files", folder / "log.txt", free_port()
+    extra = shlex.split(os.environ.get("SUNDAE_TEST_ARGS", ""))
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(files), "PYTHONUNBUFFERED": "1"}
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), *extra]
+    with log.open("w") as out:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}/"
+    wait_until_up(url, process, log)
+    examples = sorted(
+        path for path in example_folder(extra).iterdir() if path.suffix in (".webp", ".png", ".jpg")
+    )
+    yield Server(url, log, files, examples)
+    process.terminate()
+    process.wait(15)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=find_chromium(), headless=True, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def visit(server: Server, browser: Browser) -> Iterator:
+    """Opens the page in a browser context of its own. In the end: no error in the page, none in the server's log,
+    and no request that left the machine."""
+    pages: list[PainterPage] = []
+    printed = len(server.log.read_text())
+
+    def open_page(**settings) -> PainterPage:
+        context = browser.new_context(**(settings or DESKTOP), accept_downloads=True)
+        pages.append(PainterPage(context, server.url))
+        return pages[-1]
+
+    yield open_page
+    for page in pages:
+        page.context.close()
+    assert [error for page in pages for error in page.errors] == []
+    assert [url for page in pages for url in page.strangers] == []
+    assert "Traceback" not in server.log.read_text()[printed:]

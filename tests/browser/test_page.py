@@ -1,0 +1,187 @@
+"""The page in a desktop browser: paint, redraw, cancel, keep, two visitors at once."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from painter_page import within
+
+from sundae.image import load_picture
+
+MOUTH = ((380, 720), (640, 720))
+EYES = ((330, 420), (700, 420))
+
+
+def pixels(image) -> np.ndarray:
+    return np.asarray(image.convert("RGB"))
+
+
+def test_redraw_shows_every_frame_and_changes_only_the_hole(visit, server):
+    tab = visit()
+    before = load_picture(server.examples[0]).rgb
+    tab.stroke(*EYES)
+    hole = tab.mask()
+    tab.set_steps(8)
+    status = tab.redraw(1)
+    assert tab.count("drawn") == tab.count("sent") >= 4
+    assert f"seed {tab.seed()} · 8 steps" in status
+    image, settings = tab.download()
+    after = pixels(image)
+    changed = (after != before).any(-1)
+    assert after.shape == before.shape
+    assert hole.any()
+    assert changed[hole].any()
+    assert not changed[~hole].any()
+    assert settings["seed"] == tab.seed()
+    assert settings["steps"] == 8
+    assert {"model", "hash", "version", "temperature_start", "temperature_end"} <= set(settings)
+
+
+def test_a_locked_seed_gives_the_same_picture_and_an_unlocked_one_another(visit):
+    tab = visit()
+    tab.stroke(*MOUTH)
+    tab.set_steps(4)
+    tab.set_seed(7)
+    tab.page.get_by_label("Lock").check()
+    tab.redraw(1)
+    first, _ = tab.download()
+    tab.redraw(2)
+    second, settings = tab.download()
+    assert settings["seed"] == 7
+    assert np.array_equal(pixels(first), pixels(second))
+    tab.page.get_by_label("Lock").uncheck()
+    tab.redraw(3)
+    assert tab.seed() != 7
+
+
+def test_candidates_are_adopted_and_become_the_input(visit):
+    tab = visit()
+    tab.stroke(*EYES)
+    tab.set_steps(3)
+    tab.set_seed(40)
+    tab.page.get_by_label("Lock").check()
+    tab.page.locator("#candidates label").nth(2).click()
+    tab.redraw(1)
+    assert tab.page.locator(".candidate").count() == 3
+    tab.page.get_by_role("button", name="Use candidate 3").click()
+    assert "seed 42" in tab.text("#status")
+    third, settings = tab.download()
+    assert settings["seed"] == 42
+    tab.click("Use as input")
+    tab.wait_for_text("#status", "The result is the picture now")
+    assert not tab.mask().any()
+    again, _ = tab.download()
+    assert np.array_equal(pixels(third), pixels(again))
+    tab.page.locator("#candidates label").nth(0).click()
+    tab.set_seed(42)
+    tab.stroke(*MOUTH)
+    tab.redraw(2)
+    edited, settings = tab.download()
+    assert settings["earlier"][0]["seed"] == 42
+    changed = (pixels(edited) != pixels(third)).any(-1)
+    assert changed.any()
+    assert not changed[~tab.mask()].any()
+
+
+def test_cancel_stops_at_once_and_the_next_job_runs(visit):
+    tab = visit()
+    tab.stroke(*EYES)
+    tab.set_steps(64)
+    tab.click("Redraw")
+    tab.wait_for_count("drawn", 2)
+    started = time.monotonic()
+    tab.press("Escape")
+    tab.wait_for_text("#status", "Cancelled", 5)
+    assert time.monotonic() - started < 2.5
+    drawn = tab.count("drawn")
+    assert drawn < 64
+    tab.set_steps(2)
+    tab.page.locator(".stage").focus()
+    tab.press("Enter")
+    tab.wait_for_text("#status", "Done 1 ", 15)
+
+
+def test_a_closed_tab_frees_the_model(visit):
+    leaving, staying = visit(), visit()
+    for tab in (leaving, staying):
+        tab.stroke(*EYES)
+    leaving.set_steps(64)
+    leaving.page.locator("#candidates label").nth(3).click()
+    leaving.click("Redraw")
+    leaving.wait_for_count("drawn", 1)
+    leaving.page.close()
+    staying.set_steps(1)
+    staying.redraw(1, seconds=8)
+
+
+def test_reload_gives_a_clean_page_and_removes_what_was_kept(visit, server):
+    tab = visit()
+    tab.stroke(*MOUTH)
+    tab.set_steps(1)
+    tab.redraw(1)
+    tab.download()
+    assert list(server.files.glob("sundae-*/*/*.png"))
+    tab.page.reload()
+    tab.page.wait_for_selector(".sundae[data-ready='1']")
+    assert not tab.mask().any()
+    assert tab.text("#status").startswith("Example 1")
+    assert within(8, lambda: not list(server.files.glob("sundae-*/*/*.png")))
+    tab.click("Download PNG")
+    tab.wait_for_text(".message p", "There is no result yet")
+
+
+def test_two_visitors_at_once_do_not_mix(visit, server):
+    tabs = [visit(), visit()]
+    tabs[1].page.get_by_role("button", name="Load example 2").click()
+    tabs[1].wait_for_text("#status", "Example 2")
+    tabs[0].stroke(*EYES)
+    tabs[1].stroke(*MOUTH)
+    for tab in tabs:
+        tab.set_steps(6)
+    for tab in tabs:
+        tab.click("Redraw")
+    for number, tab in enumerate(tabs):
+        tab.wait_for_text("#status", "Done 1 ", 60)
+        assert tab.count("drawn") == tab.count("sent")
+        before = load_picture(server.examples[number]).rgb
+        changed = (pixels(tab.download()[0]) != before).any(-1)
+        assert changed.any()
+        assert not changed[~tab.mask()].any()
+
+
+def test_comparing_and_looking_back(visit):
+    tab = visit()
+    tab.stroke(*EYES)
+    tab.set_steps(4)
+    tab.redraw(1)
+    result = tab.page.locator("canvas.result")
+    tab.page.locator(".stage").focus()
+    tab.page.keyboard.down("c")
+    assert result.evaluate("canvas => getComputedStyle(canvas).visibility") == "hidden"
+    tab.page.keyboard.up("c")
+    assert result.evaluate("canvas => getComputedStyle(canvas).visibility") == "visible"
+    tab.page.get_by_label("Look back through the steps").fill("2")
+    assert tab.text("#status").startswith("Step ")
+
+
+def test_every_control_has_a_name_and_the_status_is_announced(visit):
+    tab = visit()
+    nameless = """() => [...document.querySelectorAll('main button, main input, main summary')].filter((control) =>
+      !control.hidden && !(control.getAttribute('aria-label') || control.labels?.[0]?.textContent.trim()
+      || control.textContent.trim())).map((control) => control.outerHTML)"""
+    assert tab.page.evaluate(nameless) == []
+    assert tab.page.locator("#status").get_attribute("aria-live") == "polite"
+
+
+def test_a_lost_connection_is_made_good(visit):
+    tab = visit()
+    tab.stroke(*EYES)
+    painted = tab.mask()
+    tab.set_steps(1)
+    tab.page.evaluate("window.stop()")  # ends the connection that says that the visitor is here
+    tab.page.wait_for_timeout(1000)
+    tab.redraw(1)
+    assert tab.page.locator(".sundae").get_attribute("data-recovered") == "1"
+    assert np.array_equal(tab.mask(), painted)
+    tab.download()

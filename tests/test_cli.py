@@ -1,0 +1,393 @@
+"""The command line: what it writes, what it says, and that it leaves nothing half done."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import save_tiny_bundle
+
+import sundae
+from sundae import __main__ as cli
+from sundae.__main__ import main
+from sundae.pipeline import Prepared
+
+ROOT = Path(__file__).parent.parent
+SECONDS = {"load", "prepare", "sample", "save", "total"}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A bundle with f = 8 and a native size of 32 px."""
+    return str(save_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """An empty folder with a picture of 48 x 40 px and a mask of it; the working directory of the test."""
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(tmp_path / "face.png")
+    mask = np.zeros((40, 48), np.uint8)
+    mask[9:23, 12:31] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def inpaint(desk, tiny, capsys):
+    """Run inpaint with the desk's files; returns its JSON."""
+
+    def run(*extra: str, out: str = "out.png", code: int = 0):
+        argv = ["inpaint", "face.png", "--mask", "mask.png", "-o", out, "--model", tiny, "--steps", "3", "--json"]
+        assert main([*argv, *extra]) == code
+        printed = capsys.readouterr()
+        if code:
+            return printed
+        assert printed.err == ""
+        return json.loads(printed.out)
+
+    return run
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+# -- inpaint -------------------------------------------------------------------------------------------------
+
+
+def test_only_painted_pixels_change(desk, inpaint):
+    inpaint()
+    before, after, mask = pixels("face.png"), pixels("out.png"), pixels("mask.png") > 0
+    assert after.shape == before.shape
+    assert (after == before)[~mask].all()
+    assert (after != before)[mask].any(-1).mean() > 0.9
+
+
+def test_the_report_is_one_json_object_that_is_true(desk, inpaint, tiny):
+    report = inpaint("--seed", "5", "--grow", "1")
+    (output,) = report["outputs"]
+    assert output["sha256"] == hashlib.sha256(Path("out.png").read_bytes()).hexdigest()
+    assert output["bytes"] == Path("out.png").stat().st_size
+    assert (output["path"], output["seed"], output["steps"]) == ("out.png", 5, 3)
+    assert (report["width"], report["height"], report["mode"]) == (48, 40, "RGB")
+    assert report["model"] == {"name": "tiny", "hash": sundae.load(tiny).hash, "resolution": 32}
+    assert report["seeds"] == [5]
+    assert report["mask"]["box"] == {"left": 11, "top": 8, "right": 32, "bottom": 24}
+    assert report["settings"]["steps"] == 3
+    assert report["settings"]["grow"] == 1
+    assert report["notes"] == []
+    assert set(report["seconds"]) == SECONDS
+    assert all(value >= 0 for value in report["seconds"].values())
+    assert report["seconds"]["total"] >= sum(v for k, v in report["seconds"].items() if k != "total") - 0.01
+
+
+def test_the_summary_is_short_and_names_the_files(desk, tiny, capsys):
+    argv = ["inpaint", "face.png", "--mask", "mask.png", "-o", "out.jpg", "--model", tiny, "--steps", "2"]
+    assert main(argv) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("out.jpg: 48 x 40 px, seed 0, 2 of 2 steps")
+    assert any("JPEG is lossy" in line for line in lines)
+    assert len(lines) <= 5
+
+
+def test_a_png_carries_the_settings_that_made_it(desk, inpaint, tiny, capsys):
+    inpaint("--seed", "9", "--temperature-end", "0.7", "--feather", "2", "--strength", "0.8")
+    with Image.open("out.png") as image:
+        about = json.loads(image.text["sundae"])
+    expected = {"seed": 9, "steps": 3, "temperature_end": 0.7, "feather": 2, "strength": 0.8, "model": "tiny"}
+    assert expected.items() <= about.items()
+    again = [
+        f"--{key.replace('_', '-')}={about[key]}"
+        for key in ("seed", "temperature_start", "temperature_end", "strength", "grow", "feather", "mask_rule")
+    ]
+    inpaint(*again, out="again.png")
+    assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
+
+
+def test_the_command_line_and_the_library_agree(desk, inpaint, tiny):
+    inpaint("--seed", "4", "--mask-rule", "all")
+    prepared = sundae.Inpainter(sundae.load(tiny)).prepare("face.png", "mask.png", mask_rule="all")
+    *_, last = prepared.run(sundae.SamplerConfig(steps=3), [4])
+    assert (np.asarray(last.image()) == pixels("out.png")).all()
+
+
+def test_candidates_are_named_by_their_seeds_and_equal_single_runs(desk, inpaint):
+    report = inpaint("--candidates", "3", "--seed", "7")
+    names = ["out-7.png", "out-8.png", "out-9.png"]
+    assert [output["path"] for output in report["outputs"]] == names
+    assert files(desk) == {"face.png", "mask.png", *names}
+    assert len({output["sha256"] for output in report["outputs"]}) == 3
+    inpaint("--seed", "8", out="alone.png")
+    assert Path("alone.png").read_bytes() == Path("out-8.png").read_bytes()
+
+
+def test_frames_show_every_step(desk, inpaint):
+    report = inpaint("--frames", "frames")
+    names = {f"frames/step-{i:04}.png" for i in range(4)}
+    assert files(desk) == {"face.png", "mask.png", "out.png", "frames"} | names
+    assert report["frames"] == {"folder": "frames", "count": 4}
+    assert (pixels("frames/step-0003.png") == pixels("out.png")).all()
+    assert (pixels("frames/step-0000.png") != pixels("frames/step-0001.png")).any()
+    mask = pixels("mask.png") > 0
+    assert all((pixels(name)[~mask] == pixels("face.png")[~mask]).all() for name in names)
+    inpaint(out="plain.png")
+    assert Path("plain.png").read_bytes() == Path("out.png").read_bytes()
+
+
+def test_frames_of_candidates_lie_side_by_side(desk, inpaint):
+    inpaint("--frames", "frames", "--candidates", "2", "--steps", "1")
+    assert files(desk / "frames") == {f"seed-{seed}-step-000{i}.png" for seed in (0, 1) for i in (0, 1)}
+
+
+def test_frames_go_into_an_empty_folder_and_over_old_ones_if_told(desk, inpaint):
+    (desk / "frames").mkdir()
+    inpaint("--frames", "frames")
+    (desk / "frames" / "mine.txt").write_text("mine")
+    old = Path("frames/step-0002.png").read_bytes()
+    inpaint("--frames", "frames", "--overwrite", "--seed", "1")
+    assert Path("frames/step-0002.png").read_bytes() != old
+    assert (desk / "frames" / "mine.txt").read_text() == "mine"
+    assert len(files(desk / "frames")) == 5
+
+
+def test_a_full_mask_is_generation(desk, inpaint):
+    Image.new("L", (48, 40), 255).save("mask.png")
+    report = inpaint()
+    assert report["tokens"]["redrawn"] == report["tokens"]["all"]
+    assert (pixels("out.png") != pixels("face.png")).any(-1).mean() > 0.9
+
+
+def test_a_mask_thinner_than_a_cell_redraws_its_cells_and_changes_its_pixels_alone(desk, inpaint):
+    rng = np.random.default_rng(1)
+    Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save("face.png")
+    mask = np.zeros((32, 32), bool)
+    mask[4:20, 11] = True
+    Image.fromarray(mask).save("mask.png")
+    report = inpaint("--feather", "0")
+    assert report["tokens"] == {"redrawn": 3, "all": 16}  # cells of 8 px: rows 0 to 2 of column 1
+    changed = (pixels("out.png") != pixels("face.png")).any(-1)
+    assert not changed[~mask].any()
+    assert changed[mask].all()
+
+
+def test_overwrite_replaces_and_its_absence_does_not(desk, inpaint):
+    inpaint()
+    old = Path("out.png").read_bytes()
+    inpaint("--seed", "1", code=2)
+    assert Path("out.png").read_bytes() == old
+    inpaint("--seed", "1", "--overwrite")
+    assert Path("out.png").read_bytes() != old
+
+
+def test_the_upload_may_be_replaced_by_its_result(desk, inpaint):
+    before, mask = pixels("face.png"), pixels("mask.png") > 0
+    inpaint("--overwrite", out="face.png")
+    after = pixels("face.png")
+    assert (after != before).any()
+    assert (after == before)[~mask].all()
+
+
+@pytest.mark.parametrize("taken", ["out.png", "out-1.png", "frames/x", "out.txt", "no/out.png"])
+def test_what_cannot_be_written_is_known_before_the_model_is_loaded(desk, inpaint, monkeypatch, taken):
+    if not taken.startswith(("no/", "out.txt")):
+        Path(taken).parent.mkdir(exist_ok=True)
+        Path(taken).write_text("mine")
+    monkeypatch.setattr(cli, "load", lambda *_: pytest.fail("the model was loaded"))
+    extra = ["--candidates", "2"] if taken == "out-1.png" else ["--frames", "frames"]
+    before = files(desk)
+    inpaint(*extra, out=taken if taken.startswith(("no/", "out.txt")) else "out.png", code=2)
+    assert files(desk) == before
+
+
+def test_a_picture_with_alpha_keeps_it_and_is_refused_as_jpeg(desk, inpaint):
+    rng = np.random.default_rng(2)
+    Image.fromarray(rng.integers(0, 256, (40, 48, 4), np.uint8)).save("face.png")
+    assert "JPEG" in inpaint(out="out.jpg", code=2).err
+    assert inpaint()["mode"] == "RGBA"
+    assert (pixels("out.png")[..., 3] == pixels("face.png")[..., 3]).all()
+
+
+def test_notes_of_the_upload_are_passed_on(desk, inpaint):
+    frames = [Image.new("RGB", (48, 40), colour) for colour in ("red", "blue")]
+    frames[0].save("face.png", save_all=True, append_images=frames[1:])
+    (note,) = inpaint()["notes"]
+    assert "first frame" in note
+
+
+# -- sample, reconstruct, models, info -----------------------------------------------------------------------
+
+
+def test_sample_draws_pictures_by_seed(desk, tiny, capsys):
+    argv = ["sample", "--model", tiny, "--steps", "2", "--json", "-o"]
+    assert main([*argv, "s.png", "--count", "2", "--seed", "3"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [output["path"] for output in report["outputs"]] == ["s-3.png", "s-4.png"]
+    assert report["seeds"] == [3, 4]
+    assert pixels("s-3.png").shape == (32, 32, 3)
+    assert (pixels("s-3.png") != pixels("s-4.png")).any()
+    assert main([*argv, "alone.png", "--seed", "4"]) == 0
+    assert Path("alone.png").read_bytes() == Path("s-4.png").read_bytes()
+
+
+def test_sample_of_another_shape(desk, tiny, capsys):
+    argv = ["sample", "--model", tiny, "--steps", "1", "-o", "s.png", "--width", "64", "--height", "24"]
+    assert main(argv) == 0
+    assert pixels("s.png").shape == (24, 64, 3)
+
+
+def test_reconstruct_keeps_the_size(desk, tiny, capsys):
+    assert main(["reconstruct", "face.png", "-o", "back.png", "--model", tiny, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["outputs"][0]["sha256"] == hashlib.sha256(Path("back.png").read_bytes()).hexdigest()
+    expected = sundae.reconstruct(sundae.load(tiny), "face.png")[1]
+    assert (pixels("back.png") == np.asarray(expected)).all()
+
+
+def test_models_lists_the_box_and_its_damage(desk, tiny, capsys, monkeypatch):
+    box = Path(tiny).parent
+    (box / "broken").mkdir(exist_ok=True)
+    (box / "broken" / "config.json").write_text("{")
+    for module in (sys.modules["sundae.models"], cli):  # the package has a function of the module's name
+        monkeypatch.setattr(module, "weights_folder", lambda: box)
+    assert main(["models"]) == 0
+    broken, whole = capsys.readouterr().out.splitlines()
+    assert broken.startswith("broken: damaged: expected JSON")
+    assert whole == "tiny: 32 x 32 px, 4 x 4 cells of 2 x 16 codes"
+    assert main(["models", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["models"]) == {"broken", "tiny"}
+
+
+def test_info_says_what_a_bundle_is_made_of(desk, tiny, capsys):
+    assert main(["info", tiny, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    model = sundae.load(tiny)
+    assert report["hash"] == model.hash
+    assert report["provenance"] == {"licence": "none"}
+    for name, module in (("tokenizer", model.tokenizer), ("prior", model.prior)):
+        part = report["parts"][name]
+        assert part["parameters"] == sum(value.numel() for value in module.state_dict().values())
+        assert part["files"] == {f"{name}.safetensors": (Path(tiny) / f"{name}.safetensors").stat().st_size}
+    assert main(["info", tiny]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in (model.hash, "codebook_size: 16", "licence"))
+
+
+def test_help_says_what_white_means(capsys):
+    assert main(["inpaint", "--help"]) == 0
+    assert "white = repaint" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"sundae {sundae.__version__}\n"
+
+
+# -- being stopped -------------------------------------------------------------------------------------------
+
+
+def interrupt_at(monkeypatch, owner: object, name: str, call: int) -> None:
+    """Let the ``call``-th call of a function be stopped by Ctrl-C."""
+    original, calls = getattr(owner, name), []
+
+    def stopped(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, stopped)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        (cli, "load", 1),
+        (Prepared, "composite", 3),
+        (Prepared, "composite", 7),
+        (cli.images, "save_picture", 5),  # two rehearsals, then the frames
+        (cli, "file_hash", 2),  # the second result is on disk, but not yet reported
+        (cli.os, "replace", 13),  # among the frames that move to their place
+    ],
+)
+def test_ctrl_c_leaves_nothing_of_an_inpainting(desk, inpaint, monkeypatch, owner, name, call):
+    before = files(desk)
+    interrupt_at(monkeypatch, owner, name, call)
+    printed = inpaint("--candidates", "2", "--frames", "frames", code=130)
+    assert printed.out == ""
+    assert printed.err == "sundae: stopped\n"
+    assert files(desk) == before
+
+
+def test_ctrl_c_leaves_the_samples_that_are_done(desk, tiny, capsys, monkeypatch):
+    before = files(desk)
+    argv = ["sample", "--model", tiny, "--steps", "1", "--count", "3", "-o", "s.png"]
+    interrupt_at(monkeypatch, Prepared, "composite", 4)  # two frames each
+    assert main(argv) == 130
+    assert files(desk) == before | {"s-0.png"}
+    assert pixels("s-0.png").shape == (32, 32, 3)
+
+
+def test_an_error_in_the_middle_leaves_nothing_either(desk, inpaint, monkeypatch):
+    original, calls = cli.images.save_picture, []
+
+    def full(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(cli.images, "save_picture", full)
+    before = files(desk)
+    printed = inpaint("--candidates", "2", code=2)  # one rehearsal, the first result, and no room for the second
+    assert "No space left on device" in printed.err
+    assert files(desk) == before
+
+
+def test_ctrl_c_from_outside(desk, tiny):
+    argv = ["inpaint", "face.png", "--mask", "mask.png", "-o", "out.png", "--model", tiny, "--steps", "1000"]
+    before = files(desk)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sundae", *argv, "--frames", "frames"],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a shell ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not any(".sundae-" in name and "step" in name for name in files(desk)):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert error == "sundae: stopped\n"
+    assert files(desk) == before
+
+
+def test_a_reader_that_leaves_is_no_error(desk, tiny, capfd, monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        assert main(["info", tiny]) == 141
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,523 @@
+"""train: losses by hand, codebooks that learn, data that depends on seed and place alone, and one small run."""
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import tiny_prior
+
+import sundae
+from sundae.checkpoint import load_tokenizer, tensors_hash
+from sundae.tokenizer import ResidualQuantizer, Tokenizer, TokenizerConfig
+from train import encode_dataset, export, losses, settings, train_prior, train_tokenizer
+from train.codebook import CodebookTrainer, kmeans
+from train.data import FolderSource, RandomCrops, Subset, open_source, split, to_tensor
+from train.holes import random_hole
+from train.optim import Muon, orthogonalize, split_parameters
+from train.run import WeightAverage, load_checkpoint, save_atomically
+from train.tokens import HoledTokens, TokenShards
+
+# -- losses --------------------------------------------------------------------------------------------------
+
+
+def test_reconstruction_terms_by_hand():
+    """A difference of 1 in the left half: edges only at the seam, one column of seven (three, one)."""
+    target = torch.zeros(1, 3, 8, 8)
+    output = target.clone()
+    output[..., :4] = 1
+    terms = losses.reconstruction_terms(output, target, levels=3)
+    assert float(terms["l1"]) == pytest.approx(0.5)
+    assert float(terms["mse"]) == pytest.approx(0.5)
+    assert float(terms["edges"]) == pytest.approx((1 / 7 + 1 / 3 + 1) / 3)
+    assert all(float(term) == 0 for term in losses.reconstruction_terms(target, target).values())
+
+
+def test_hinge_and_matching_by_hand():
+    real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.0, 1.0])
+    assert float(losses.discriminator_hinge(real, fake)) == pytest.approx((0 + 0.5 + 2) / 3 + (0 + 1 + 2) / 3)
+    ones, target = [torch.ones(2), torch.zeros(3)], [torch.zeros(2), torch.full((3,), 2.0).requires_grad_()]
+    assert float(losses.feature_matching(ones, target)) == pytest.approx((1 + 2) / 2)
+    assert not losses.feature_matching(ones, target).requires_grad
+
+
+def test_discriminator_scores_patches():
+    score, features = losses.PatchDiscriminator(8)(torch.randn(2, 3, 64, 32))
+    assert score.shape == (2, 1, 4, 2) and [f.shape[1] for f in features] == [8, 16, 32]
+
+
+@pytest.mark.parametrize("limit", [0.3, 1e4])
+def test_adaptive_weight_is_the_ratio_of_gradient_norms(limit):
+    torch.manual_seed(0)
+    last, x = torch.nn.Linear(4, 3), torch.randn(5, 4)
+    reconstruction, adversarial = last(x).square().mean(), last(x).sin().sum() * 0.1
+    weight = losses.adaptive_weight(reconstruction, adversarial, last.weight, limit)
+    rec, adv = (torch.autograd.grad(t, last.weight, retain_graph=True)[0] for t in (reconstruction, adversarial))
+    ratio = float(rec.square().sum().sqrt() / (adv.square().sum().sqrt() + 1e-4))
+    assert float(weight) == pytest.approx(min(ratio, limit), rel=1e-5) and not weight.requires_grad
+    assert ratio > 0.3 and last.weight.grad is None
+
+
+# -- optimiser -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4, 24, 64), (4, 64, 24), (2, 32, 32)])
+def test_orthogonalised_matrices_have_singular_values_near_one(shape):
+    torch.manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    spectrum = torch.linspace(0.1, 1, left.shape[-1])
+    result = orthogonalize(left * spectrum @ right)
+    values = torch.linalg.svdvals(result)
+    assert 0.65 < float(values.min()) and float(values.max()) < 1.3
+    assert float((torch.einsum("nij,nij->n", result, left @ right) / left.shape[-1]).min()) > 0.8
+
+
+def test_muon_steps_like_adam_and_takes_stacked_matrices_apart():
+    torch.manual_seed(0)
+    start, gradient = torch.randn(96, 32), torch.randn(96, 32)
+    stacked = torch.nn.Parameter(start.clone())
+    apart = [torch.nn.Parameter(part.clone()) for part in start.chunk(3)]
+    stacked.grad = gradient.clone()
+    for parameter, part in zip(apart, gradient.chunk(3), strict=True):
+        parameter.grad = part.clone()
+    Muon([stacked], lr=0.1).step()
+    Muon(apart, lr=0.1).step()
+    assert torch.allclose(stacked, torch.cat(apart), atol=1e-5)
+    assert float((stacked - start).detach().square().mean().sqrt()) == pytest.approx(0.02, rel=0.25)
+
+
+def test_weight_decay_shrinks():
+    parameter = torch.nn.Parameter(torch.ones(4, 4))
+    parameter.grad = torch.zeros(4, 4)
+    Muon([parameter], lr=0.5, weight_decay=0.1).step()
+    assert torch.allclose(parameter, torch.full((4, 4), 0.95))
+
+
+def test_every_parameter_has_one_optimiser():
+    model = tiny_prior()
+    matrices, rest = split_parameters(model)
+    assert len(matrices) + len(rest) == len(list(model.parameters()))
+    assert len({id(p) for p in matrices + rest}) == len(matrices) + len(rest)
+    assert all(p.ndim == 2 for p in matrices)
+    qkv = model.down[0][0].attention.qkv.weight
+    tables = [model.known.weight, model.embed[0].weight, model.head.classifiers[0].weight, model.head.prefix[0].weight]
+    assert any(p is qkv for p in matrices)
+    assert not any(p is table for p in matrices for table in tables)
+
+
+# -- codebooks -----------------------------------------------------------------------------------------------
+
+
+def clusters(count: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows around four corners of a square."""
+    torch.manual_seed(0)
+    corners = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]]) * 3
+    return corners[torch.randint(4, (count,))] + 0.05 * torch.randn(count, 2), corners
+
+
+def test_kmeans_finds_clusters():
+    rows, corners = clusters()
+    centres = kmeans(rows, 8, 10)
+    assert float(torch.cdist(corners, centres).min(1).values.max()) < 0.1
+
+
+def test_codebooks_follow_the_data():
+    """Far from the data at first: unused codes are revived, averages settle on the corners."""
+    rows, corners = clusters()
+    quantizer = ResidualQuantizer(1, 6, 2)
+    quantizer.codebooks.fill_(50.0)
+    trainer = CodebookTrainer(quantizer, decay=0.8)
+    latent = rows.view(1, 20, 30, 2).permute(0, 3, 1, 2)
+    for _ in range(60):
+        trainer(quantizer, latent, learn=True)
+    assert float(torch.cdist(corners, quantizer.codebooks[0]).min(1).values.max()) < 0.15
+
+
+def test_averages_are_the_ones_by_hand():
+    """One code, one step: count and total move by 1 - decay towards the batch."""
+    quantizer = ResidualQuantizer(1, 1, 2)
+    trainer = CodebookTrainer(quantizer, decay=0.9)
+    rows = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
+    trainer.learn(quantizer, rows, torch.zeros(2, 1, dtype=torch.int64))
+    assert trainer.count.tolist() == [[pytest.approx(0.9 * 1 + 0.1 * 2)]]
+    assert torch.allclose(quantizer.codebooks[0, 0], torch.tensor([0.4, 0.8]) / 1.1)
+
+
+def test_second_book_learns_what_the_first_leaves():
+    torch.manual_seed(0)
+    rows = torch.randn(500, 3)
+    quantizer = ResidualQuantizer(2, 8, 3)
+    trainer = CodebookTrainer(quantizer)
+    trainer.start(quantizer, rows)
+    assert bool(trainer.started)
+    latent = rows.t().reshape(1, 3, 20, 25)
+    coarse = quantizer.codebooks[0][quantizer.quantize(latent).view(-1, 2)[:, 0]]
+    fine = quantizer.embed(quantizer.quantize(latent)).view(3, -1).t()
+    assert float((rows - fine).square().mean()) < 0.7 * float((rows - coarse).square().mean())
+
+
+def test_gradient_passes_straight_through():
+    quantizer = ResidualQuantizer(2, 8, 3)
+    quantizer.codebooks.copy_(torch.randn(2, 8, 3))
+    before = quantizer.codebooks.clone()
+    latent = torch.randn(1, 3, 4, 5, requires_grad=True)
+    quantized, tokens, commitment = CodebookTrainer(quantizer)(quantizer, latent, learn=False)
+    weight = torch.randn_like(latent)
+    (quantized * weight).sum().backward()
+    assert torch.allclose(latent.grad, weight) and torch.equal(quantizer.codebooks, before)
+    assert torch.allclose(quantized, quantizer.embed(tokens), atol=1e-6)
+    assert float(commitment.detach()) == pytest.approx(float((latent - quantized).detach().square().sum(1).mean()), rel=1e-5)
+
+
+# -- settings ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Inner:
+    width: int = 8
+    sizes: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Outer:
+    learning_rate: float = 0.1
+    name: str = "x"
+    steps: int | None = None
+    inner: Inner = field(default_factory=Inner)
+
+
+def parsed(tmp_path, text: str, *words: str):
+    path = tmp_path / "settings.toml"
+    path.write_text(text)
+    return settings.parse(Outer, "test", ["--config", str(path), *words])
+
+
+def test_settings_come_from_file_and_words(tmp_path):
+    text = 'learning_rate = 1\nname = "file"\n[inner]\nwidth = 3\n'
+    options, flags = parsed(tmp_path, text, "--name", "word", "--inner.sizes=[4, 5, 6]", "--steps", "7", "--dry-run")
+    assert options == Outer(1.0, "word", 7, Inner(3, (4, 5, 6))) and flags.dry_run
+    assert settings.parse(Outer, "test", ["--learning-rate", "2"])[0] == Outer(learning_rate=2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        ("learning_rat = 1", (), "unknown setting 'learning_rat' .*did you mean 'learning_rate'"),
+        ("[inner]\nwidht = 1", (), "unknown setting 'widht' .*did you mean 'width'"),
+        ("", ("--naem", "x"), "unknown setting 'naem' .*did you mean 'name'"),
+        ("", ("--zzz", "1"), "unknown setting 'zzz'"),
+        ("name = 3", (), "name to be str, got 3"),
+        ("", ("--inner.width", "2.5"), "width to be int, got 2.5"),
+        ("learning_rate = true", (), "learning_rate to be float, got True"),
+        ("name = ", (), "expected TOML in"),
+        ("", ("--name",), "expected a value after --name"),
+        ("", ("name", "x"), "expected a setting like --name value, got 'name'"),
+    ],
+)
+def test_bad_settings_are_refused(tmp_path, text, words, message):
+    with pytest.raises(ValueError, match=message):
+        parsed(tmp_path, text, *words)
+
+
+def test_a_missing_settings_file_is_told(tmp_path):
+    with pytest.raises(ValueError, match="^expected a settings file at .*none.toml, found none$"):
+        settings.parse(Outer, "test", ["--config", str(tmp_path / "none.toml")])
+
+
+# -- data ----------------------------------------------------------------------------------------------------
+
+
+class Gradients:
+    """Small pictures made of their index."""
+
+    def __init__(self, count: int, prefix: str = "picture"):
+        self.count, self.prefix = count, prefix
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.random.default_rng(index).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+
+    def name(self, index: int) -> str:
+        return f"{self.prefix}-{index:03}"
+
+
+def test_random_holes_are_never_empty_and_often_everything_or_little():
+    rng, shares = np.random.default_rng(0), []
+    for h, w in [(2, 2), (2, 9), (5, 3), (4, 4), (8, 32), (32, 32)] * 150:
+        hole = random_hole(h, w, rng)
+        assert hole.shape == (h, w) and hole.dtype == bool and hole.any()
+        shares.append(hole.mean() if h * w > 1000 else np.nan)
+    shares = np.array(shares)[~np.isnan(shares)]
+    assert 0.08 < (shares == 1).mean() < 0.3 and (shares < 0.1).mean() > 0.1 and len(np.unique(shares)) > 50
+
+
+def test_split_is_by_name_alone():
+    training, held_out = split(Gradients(300), 0.2)
+    names = [{part.name(i) for i in range(len(part))} for part in (training, held_out)]
+    assert not names[0] & names[1] and len(names[0] | names[1]) == 300 and 30 < len(names[1]) < 90
+    fewer = split(Subset(Gradients(300), range(299, 100, -2)), 0.2)[1]
+    assert {fewer.name(i) for i in range(len(fewer))} == names[1] & {f"picture-{i:03}" for i in range(299, 100, -2)}
+    assert not {0, 300} & {len(held_out)} and len(split(Gradients(9), 0.0)[1]) == 0
+
+
+def test_crops_depend_on_seed_and_place_alone():
+    source = Gradients(5)
+    crops = RandomCrops(source, 8, 2, seed=3, items=40, eye_share=0.4)
+    again = RandomCrops(source, 8, 2, seed=3, items=12, eye_share=0.4)
+    first = [crops[i].clone() for i in range(12)]
+    np.random.seed(1)
+    torch.manual_seed(1)
+    for i in reversed(range(12)):
+        assert torch.equal(again[i], first[i])
+    assert not torch.equal(RandomCrops(source, 8, 2, seed=4, items=12, eye_share=0.4)[0], first[0])
+    assert first[0].shape == (2, 3, 8, 8) and float(first[0].abs().max()) <= 1
+    seen = {next(k for k in range(5) if contains(source[k], crops.__getitem__(i)[0])) for i in range(5)}
+    assert seen == set(range(5))  # an epoch shows every picture
+
+
+def contains(picture: np.ndarray, crop: torch.Tensor) -> bool:
+    wanted = ((crop.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(picture, (8, 8), (0, 1)).transpose(0, 1, 3, 4, 2)
+    return any(bool((windows == side).all((2, 3, 4)).any()) for side in (wanted, wanted[:, ::-1]))
+
+
+@pytest.fixture
+def shards(tmp_path):
+    rng = np.random.default_rng(0)
+    for i, count in enumerate((3, 4)):
+        np.save(tmp_path / f"tokens-{i}.npy", rng.integers(0, 16, (count, 2, 4, 5, 2), dtype=np.uint16))
+    (tmp_path / "index.json").write_text(json.dumps({"codebook_size": 16, "depth": 2, "tokenizer": "x"}))
+    return TokenShards(tmp_path)
+
+
+def test_shards_are_read_in_order(shards):
+    files = np.concatenate([np.asarray(shard) for shard in shards.shards])
+    assert len(shards) == 7
+    for i in range(7):
+        assert np.array_equal(shards.grid(i, 1), files[i, 1])
+    counts = np.stack([np.bincount(files[..., j].ravel(), minlength=16) for j in range(2)])
+    assert np.allclose(shards.frequencies().numpy(), counts / counts.sum(1, keepdims=True))
+
+
+def test_holed_tokens_depend_on_seed_and_place_alone(shards):
+    items = HoledTokens(shards, seed=5, items=100, full_noise=0.25)
+    first = [items[i] for i in range(20)]
+    torch.manual_seed(9)
+    again = HoledTokens(shards, seed=5, items=21, full_noise=0.25)
+    for i in reversed(range(20)):
+        assert all(torch.equal(a, b) for a, b in zip(again[i], first[i], strict=True))
+    other = HoledTokens(shards, seed=6, items=100, full_noise=0.25)
+    assert any(not torch.equal(other[i][1], first[i][1]) for i in range(20))
+    assert all(hole.any() and 0 <= float(rate) <= 1 for _, hole, rate in first)
+    rates = torch.stack([HoledTokens(shards, 5, 400, 0.25)[i][2] for i in range(400)])
+    assert 0.15 < float((rates == 1).float().mean()) < 0.35
+
+
+def test_missing_data_is_told(tmp_path):
+    for attempt in (
+        lambda: TokenShards(tmp_path),
+        lambda: open_source(str(tmp_path / "none"), 32),
+        lambda: FolderSource(tmp_path, 32),
+        lambda: open_source("portraits:1", 32),
+        lambda: export.averaged(str(tmp_path / "state.pt"), Tokenizer, TokenizerConfig),
+    ):
+        with pytest.raises(ValueError, match=r"^expected .*(found none|got).*"):
+            attempt()
+
+
+def test_weight_average_and_atomic_checkpoint(tmp_path):
+    layer = torch.nn.Linear(1, 1)
+    layer.weight.data.fill_(0.0)
+    average = WeightAverage(layer, 0.5)
+    layer.weight.data.fill_(1.0)
+    average.update(layer)  # the warm-up's decay is 1 / 21
+    assert float(average.state["weight"]) == pytest.approx(20 / 21)
+    path = tmp_path / "run" / "state.pt"
+    assert load_checkpoint(path) is None
+    save_atomically(average.state_dict(), path)
+    restored = WeightAverage(layer, 0.5)
+    restored.load_state_dict(load_checkpoint(path))
+    assert restored.updates == 1 and torch.equal(restored.state["weight"], average.state["weight"])
+    assert [file.name for file in path.parent.iterdir()] == ["state.pt"]
+
+
+def test_tensors_of_pictures_have_their_range():
+    picture = np.array([0, 255, 51], np.uint8).reshape(1, 1, 1, 3)
+    assert to_tensor(picture).flatten().tolist() == pytest.approx([-1, 1, -0.6])
+
+
+# -- one small run -------------------------------------------------------------------------------------------
+
+TOKENIZER = """
+[model]
+downsample_factor = 8
+codebook_size = 16
+depth = 2
+embed_dim = 4
+widths = [4, 8, 8, 8]
+bottleneck_blocks = 1
+"""
+PRIOR = """
+[model]
+codebook_size = 16
+depth = 2
+grid = [4, 4]
+head_dim = 8
+[[model.levels]]
+width = 16
+depth = 1
+attention = "axial"
+mlp_ratio = 1
+[[model.levels]]
+width = 16
+depth = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """Pictures, settings and a tokenizer trained for six steps, of which the last two are a game."""
+    root = tmp_path_factory.mktemp("house")
+    (root / "pictures").mkdir()
+    for i in range(12):
+        values = np.random.default_rng(i).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(values).resize((40, 48), Image.Resampling.BICUBIC).save(root / "pictures" / f"{i}.png")
+    (root / "tokenizer.toml").write_text(
+        f'data = "{root}/pictures"\nsize = 32\nheld_out = 0.3\nbatch_size = 4\nper_picture = 2\ncrop = 32\n'
+        "workers = 0\nsteps = 6\nwarmup = 2\ncodebook_start = 2\nadversarial_start = 4\nlog_steps = 2\n"
+        + TOKENIZER
+    )
+    train_tokenizer.main(["--config", str(root / "tokenizer.toml"), "--out", str(root / "tokenizer")])
+    export_to(root, "export")
+    encode(root, "tokens")
+    (root / "prior.toml").write_text(
+        f'tokens = "{root}/tokens"\nvalidation = "{root}/tokens"\ntokenizer = "{root}/export"\nbatch_size = 3\n'
+        "warmup = 3\nunroll_from = 1\nunroll_every = 1\nlog_steps = 1\n" + PRIOR
+    )
+    return root
+
+
+def export_to(root, name: str, *words: str) -> None:
+    tokenizer = str(root / "tokenizer" / "state.pt")
+    export.main(["--tokenizer", tokenizer, "--out", str(root / name), *words])
+
+
+def encode(root, name: str, tokenizer: str = "export") -> None:
+    words = ["--tokenizer", root / tokenizer, "--data", root / "pictures", "--size", "32", "--out", root / name]
+    encode_dataset.main([*map(str, words), "--shard-size", "4", "--workers", "0"])
+
+
+def prior_run(root, name: str, steps: int) -> dict:
+    words = ["--config", root / "prior.toml", "--out", root / name, "--steps", steps]
+    train_prior.main([str(word) for word in words])
+    return load_checkpoint(root / name / "state.pt")
+
+
+def difference(one: dict, two: dict) -> float:
+    assert one.keys() == two.keys()
+    return max(float((one[name].double() - two[name].double()).abs().max()) for name in one)
+
+
+def test_tokenizer_learned_and_its_codebooks_are_in_use(house):
+    state = load_checkpoint(house / "tokenizer" / "state.pt")
+    assert state["step"] == 6 and bool(state["codebook"]["started"])
+    tokenizer = load_tokenizer(house / "export")
+    for name, value in state["average"]["state"].items():
+        assert torch.equal(tokenizer.state_dict()[name], value.half().float())
+    pictures = [FolderSource(house / "pictures", 32)[i] for i in range(12)]
+    image = to_tensor(np.stack(pictures))
+    tokens = tokenizer.encode(image)
+    assert len(tokens[..., 0].unique()) > 4
+    error = (tokenizer.decode(tokens) - image).square().mean()
+    assert float(error) < float((image - image.mean((0, 2, 3), keepdim=True)).square().mean())
+
+
+def test_tokens_on_disk_are_the_tokenizers(house):
+    tokenizer, shards = load_tokenizer(house / "export"), TokenShards(house / "tokens")
+    assert shards.index == {
+        "tokenizer": tensors_hash(tokenizer.state_dict()), "grid": [4, 4], "depth": 2, "codebook_size": 16
+    }
+    assert [len(shard) for shard in shards.shards] == [4, 4, 4]
+    source = FolderSource(house / "pictures", 32)
+    for i in (0, 5, 11):
+        image = to_tensor(source[i][None])
+        for mirrored, picture in enumerate((image, image.flip(3))):
+            assert np.array_equal(shards.grid(i, mirrored), tokenizer.encode(picture)[0].numpy())
+
+
+def test_encoding_again_keeps_what_is_there(house):
+    files = sorted((house / "tokens").glob("*.npy"))
+    before = [file.stat().st_mtime_ns for file in files]
+    encode(house, "tokens")
+    assert [file.stat().st_mtime_ns for file in files] == before
+
+
+def test_tokenizer_resumes_as_if_never_stopped(house, monkeypatch):
+    """Stopped after one step: k-means, the codebooks and the game are all to come."""
+    out = house / "tokenizer-resumed"
+    words = ["--config", str(house / "tokenizer.toml"), "--out", str(out)]
+    steps, train_step = [], train_tokenizer.TokenizerTrainer.train_step
+
+    class Over(train_tokenizer.Clock):
+        @property
+        def over(self) -> bool:
+            return len(steps) == 1
+
+    monkeypatch.setattr(train_tokenizer, "Clock", Over)
+    monkeypatch.setattr(
+        train_tokenizer.TokenizerTrainer, "train_step", lambda self, batch: (steps.append(1), train_step(self, batch))[1]
+    )
+    train_tokenizer.main(words)
+    assert load_checkpoint(out / "state.pt")["step"] == 1
+    train_tokenizer.main(words)
+    resumed, straight = load_checkpoint(out / "state.pt"), load_checkpoint(house / "tokenizer" / "state.pt")
+    assert resumed["step"] == straight["step"] == 6 == len(steps)
+    assert difference(resumed["tokenizer"], straight["tokenizer"]) < 1e-6
+    assert difference(resumed["average"]["state"], straight["average"]["state"]) < 1e-6
+
+
+def test_prior_resumes_as_if_never_stopped(house):
+    straight = prior_run(house, "prior", 4)
+    assert prior_run(house, "prior-resumed", 2)["step"] == 2
+    resumed = prior_run(house, "prior-resumed", 4)
+    assert resumed["step"] == straight["step"] == 4
+    assert difference(resumed["denoiser"], straight["denoiser"]) < 1e-6
+    assert difference(resumed["average"]["state"], straight["average"]["state"]) < 1e-6
+
+
+def test_exported_bundle_paints(house):
+    prior_run(house, "prior-exported", 2)
+    export_to(house, "bundle", "--prior", str(house / "prior-exported" / "state.pt"))
+    model = sundae.load(house / "bundle")
+    assert model.resolution == 32 and model.config["provenance"] == {"tokenizer_steps": 6, "prior_steps": 2}
+    picture = FolderSource(house / "pictures", 32)[0]
+    mask = np.zeros((32, 32), bool)
+    mask[8:20, 8:20] = True
+    last = list(sundae.Inpainter(model).prepare(picture, mask).run(sundae.SamplerConfig(steps=2)))[-1]
+    assert np.array_equal(np.asarray(last.image())[~mask], picture[~mask])
+
+
+def test_tokens_of_another_tokenizer_are_refused(house):
+    content = json.loads((house / "tokens" / "index.json").read_text())
+    (house / "foreign").mkdir()
+    (house / "foreign" / "index.json").write_text(json.dumps(content | {"tokenizer": "0" * 64}))
+    np.save(house / "foreign" / "tokens-0.npy", np.zeros((2, 2, 4, 4, 2), np.uint16))
+    with pytest.raises(ValueError, match="^expected tokens of tokenizer .*, got tokens of 000000000000"):
+        train_prior.main(["--config", str(house / "prior.toml"), "--tokens", str(house / "foreign"), "--out", str(house / "x")])
+    with pytest.raises(ValueError, match="^expected tokens of tokenizer .*, found those of 000000000000"):
+        encode(house, "foreign")
+
+
+def test_dry_runs_write_nothing(house, capsys):
+    train_prior.main(["--config", str(house / "prior.toml"), "--out", str(house / "dry"), "--dry-run"])
+    train_tokenizer.main(["--config", str(house / "tokenizer.toml"), "--out", str(house / "dry"), "--dry-run"])
+    assert "M parameters" in capsys.readouterr().out and not (house / "dry").exists()
+
+
+def test_perplexity_counts_codes_in_use():
+    assert float(train_tokenizer.perplexity(torch.tensor([0, 1, 2, 3]), 16)) == pytest.approx(4, rel=1e-4)
+    assert float(train_tokenizer.perplexity(torch.tensor([5, 5]), 16)) == pytest.approx(1, rel=1e-4)

@@ -18,12 +18,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 
 from page.checks import MAX_CANDIDATES, MAX_STEPS
-from page.desk import Desk, forget
+from page.desk import Desk
 from page.examples import example_files, examples
 from page.fields import OpenNumber, OpenRadio, OpenSlider
+from page.leaving import IDLE, forgetter, unloader
 from page.look import launch_settings
 from page.painter import page_file, painter
-from page.session import Session
 
 EXAMPLES = Path(__file__).parent / "examples"
 MODEL = "illustrated-1024"
@@ -42,7 +42,7 @@ def build(model: Any, example_folder: Path = EXAMPLES) -> gr.Blocks:
     with gr.Blocks(
         title="Sundae", fill_width=True, analytics_enabled=False, delete_cache=(600, 3600)
     ) as demo:
-        session = gr.State(delete_callback=Session.close)
+        session = gr.State(time_to_live=IDLE, delete_callback=forgetter(demo))
         with gr.Row(elem_id="desk"):
             gr.HTML(html_template=page_file("header.html"), apply_default_css=False, elem_id="head")
             canvas = painter(elem_id="painter")
@@ -82,13 +82,14 @@ def wire(
     controls: dict[str, gr.Component],
 ) -> None:
     """Connect what the visitor does to the desk."""
-    demo.load(desk.open, None, [session, canvas], **AT_ONCE)
-    demo.unload(forget(demo))
+    shown = [session, canvas]
+    demo.load(desk.open, None, shown, **AT_ONCE)
+    demo.unload(unloader(demo))
     fields = [controls[name] for name in ("seed", "lock", "steps", "candidates")]
     redraw = controls["redraw"].click(
         desk.redraw,
-        [session, canvas, *fields],
-        [canvas, controls["seed"]],
+        [*shown, *fields],
+        [*shown, controls["seed"]],
         js=TAKE_MASK,
         show_progress="hidden",
         api_visibility="private",
@@ -97,13 +98,13 @@ def wire(
     redraw.success(None, js=ENDED)
     redraw.failure(None, js=FAILED)  # a cancelled event counts as failed
     stops = {"cancels": [redraw], "js": STOPPING, **AT_ONCE}
-    controls["cancel"].click(desk.cancel, session, canvas, **stops)
-    canvas.picture(desk.uploaded, session, [session, canvas], **stops)
+    controls["cancel"].click(desk.cancel, session, shown, **stops)
+    controls["use"].click(desk.use_as_input, session, shown, **stops)
+    controls["download"].click(desk.download, session, shown, **AT_ONCE)
+    canvas.picture(desk.uploaded, session, shown, **stops)
+    canvas.adopt(desk.adopted, session, shown, **AT_ONCE)
     if desk.examples:
-        thumbs.pick(desk.picked, session, [session, canvas], **stops)
-    canvas.adopt(desk.adopted, session, canvas, **AT_ONCE)
-    controls["use"].click(desk.use_as_input, session, canvas, **stops)
-    controls["download"].click(desk.download, session, canvas, **AT_ONCE)
+        thumbs.pick(desk.picked, session, shown, **stops)
     gr.api(desk.inpaint, api_name="inpaint", **ALONE)
 
 

@@ -73,7 +73,7 @@ def fresh_process(model: str) -> tuple[float, float]:
     command = [sys.executable, "-c", CHILD, model, repr(time.time())]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(done.stderr.strip().splitlines()[-1])
+        raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("ValueError: "))
     ready, peak = json.loads(done.stdout)
     return ready, peak / (1024**2 if sys.platform == "darwin" else 1024)
 

@@ -18,6 +18,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from page.checks import MAX_SEED, MAX_STEPS, uploaded_file, whole_number
+from page.events import Event
 from page.painter import post
 from page.session import Session, save_png
 from sundae.image import load_picture
@@ -32,7 +33,7 @@ KEEP_ANSWER = 600  # seconds that a file answered to a program stays on the serv
 
 
 def answered(handler: Callable) -> Callable:
-    """Errors become messages in the page: a ValueError's own words, an apology for anything else.
+    """The session and the page's update. Errors become messages: a ValueError's own words, else an apology.
 
     A visitor whose connection was lost for a while comes back without a session: it counts as an empty one.
     """
@@ -47,7 +48,7 @@ def answered(handler: Callable) -> Callable:
         except Exception:
             log.exception("%s failed", handler.__name__)
             event = session.event("note", note=SORRY)
-        return gr.skip() if event is None else post(event)
+        return session, gr.skip() if event is None else post(event)
 
     return safe
 
@@ -83,16 +84,14 @@ class Desk:
 
     def open(self) -> tuple[Session, Any]:
         """A new visitor's session and the first example."""
-        session = Session()
-        return session, self.pick(session, 0) if self.examples else self.empty(session)
+        return self.pick(Session(), 0) if self.examples else self.empty(Session())
 
     @answered
     def empty(self, session: Session) -> Any:
         return session.event("stopped", status="Open a picture to begin", note="")
 
     def picked(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
-        session = session or Session()
-        return session, self.pick(session, getattr(event, "index", None))
+        return self.pick(session, getattr(event, "index", None))
 
     @answered
     def pick(self, session: Session, index: Any) -> Any:
@@ -100,8 +99,7 @@ class Desk:
         return session.load(self.examples[index], f"Example {index + 1}", example=index)
 
     def uploaded(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
-        session = session or Session()
-        return session, self.upload(session, getattr(event, "path", None), getattr(event, "name", None))
+        return self.upload(session, getattr(event, "path", None), getattr(event, "name", None))
 
     @answered
     def upload(self, session: Session, path: Any, name: Any) -> Any:
@@ -118,28 +116,34 @@ class Desk:
 
     def redraw(
         self, session: Session | None, mask: Any, seed: Any, locked: Any, steps: Any, candidates: Any
-    ) -> Iterator[tuple[Any, Any]]:
-        """Updates of the painter and of the seed field, step by step."""
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """The session, then updates of the painter and of the seed field, step by step."""
         session = session or Session()
+        yield session, gr.skip(), gr.skip()
+        for event, shown_seed in self._redraw(session, mask, seed, locked, steps, candidates):
+            yield gr.skip(), post(event), gr.skip() if shown_seed is None else shown_seed
+
+    def _redraw(
+        self, session: Session, mask: Any, seed: Any, locked: Any, steps: Any, candidates: Any
+    ) -> Iterator[tuple[Event, int | None]]:
         if session.picture is None:
-            yield post(session.event("lost")), gr.skip()
+            yield session.event("lost"), None
             return
         try:
             order = session.order(mask, seed if locked else random.randint(0, MAX_SEED), steps, candidates)
-            yield gr.skip(), order.seed
             for event in session.redraw(Inpainter(self.model), order):
-                yield post(event), gr.skip()
+                yield event, order.seed if event["kind"] == "start" else None
         except ValueError as error:
-            yield post(session.event("stopped", status="", note=sentence(error))), gr.skip()
+            yield session.event("stopped", status="", note=sentence(error)), None
         except Exception:
             log.exception("redraw failed")
-            yield post(session.event("stopped", status="", note=SORRY)), gr.skip()
+            yield session.event("stopped", status="", note=SORRY), None
 
     @answered
     def cancel(self, session: Session) -> Any:
         return session.cancel()
 
-    def adopted(self, session: Session, event: gr.EventData) -> Any:
+    def adopted(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
         return self.adopt(session, getattr(event, "job", None), getattr(event, "index", None))
 
     @answered
@@ -196,16 +200,3 @@ def remove_upload(path: Path) -> None:
     path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # another upload of the same content is still in it
         path.parent.rmdir()
-
-
-def forget(demo: gr.Blocks) -> Callable[[gr.Request], None]:
-    """An unload handler: the visitor's state goes at once, not an hour later as gradio would have it."""
-
-    def leave(request: gr.Request) -> None:
-        holder = getattr(demo, "state_holder", None)
-        if holder is None or not request.session_hash:
-            return
-        holder.delete_state(request.session_hash)
-        holder.session_data.pop(request.session_hash, None)
-
-    return leave

@@ -183,8 +183,12 @@ def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> n
         )
     module_class, config_class = kinds[part["kind"]]
     config = from_json(config_class, part["config"], f"{name} config in {folder / 'config.json'}")
-    if not isinstance(part["files"], dict) or not all(isinstance(digest, str) for digest in part["files"].values()):
-        raise ValueError(f"expected the {name}'s files with their hashes in {folder / 'config.json'}, got {part['files']!r}")
+    if not isinstance(part["files"], dict) or not all(
+        isinstance(digest, str) for digest in part["files"].values()
+    ):
+        raise ValueError(
+            f"expected the {name}'s files with their hashes in {folder / 'config.json'}, got {part['files']!r}"
+        )
     state: dict[str, Tensor] = {}
     for file_name, digest in part["files"].items():
         state |= read_weights(folder, file_name, digest)
@@ -201,7 +205,9 @@ def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> n
             f"expected the {name}'s weights in {folder} to fit its config; they differ at {wrong[0]} and {len(wrong) - 1} more"
         )
     if tensors_hash(state) != part["hash"]:
-        raise ValueError(f"expected the {name}'s weights in {folder} to have the hash that its config.json gives")
+        raise ValueError(
+            f"expected the {name}'s weights in {folder} to have the hash that its config.json gives"
+        )
     for key in list(state):
         state[key] = state[key].float()
         if not bool(state[key].isfinite().all()):

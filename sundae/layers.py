@@ -75,7 +75,7 @@ class GridAttention(nn.Module):
         }[self.kind]
         q, k, v = (rearrange(t, pattern) for t in (q, k, v))
         mixed = F.scaled_dot_product_attention(q, k, v)
-        source, target = pattern.split(" -> ")
+        target = pattern.split(" -> ")[1]
         mixed = rearrange(mixed, f"{target} -> b h w (n e)", b=batch, h=h, w=w)
         return self.out(mixed)
 

@@ -153,7 +153,9 @@ class Prepared:
             self.model.tokenizer.check_tokens(start)
             if start.shape[1:3] != self.token_mask.shape[1:] or len(start) not in (1, len(seeds)):
                 grid = tuple(self.token_mask.shape[1:])
-                raise ValueError(f"expected start on the grid {grid}, one or one per seed, got {tuple(start.shape)}")
+                raise ValueError(
+                    f"expected start on the grid {grid}, one or one per seed, got {tuple(start.shape)}"
+                )
         return self._frames(config, seeds, every, start)
 
     def _frames(

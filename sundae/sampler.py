@@ -130,7 +130,13 @@ def sample(
     converged = torch.zeros(len(seeds), dtype=torch.bool)
     missed = mask.flatten(1).sum(1).double().cpu()  # expected cells not visited since the sample last changed
     yield SampleStep(
-        0, config.steps, start.clone(), (start != state).any(-1), converged.clone(), config.temperature_start, 1.0
+        0,
+        config.steps,
+        start.clone(),
+        (start != state).any(-1),
+        converged.clone(),
+        config.temperature_start,
+        1.0,
     )
     state = start
     for index in range(1, config.steps + 1):

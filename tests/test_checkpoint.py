@@ -56,11 +56,13 @@ def refused(folder, pattern: str) -> None:
 
 def test_weights_come_back_exactly_at_half_precision(bundle):
     for loaded, saved in ((load_tokenizer(bundle), tiny_tokenizer()), (load_prior(bundle), tiny_prior())):
-        assert loaded.config == saved.config and not loaded.training
+        assert loaded.config == saved.config
+        assert not loaded.training
         state = loaded.state_dict()
         assert state.keys() == saved.state_dict().keys()
         for name, value in saved.state_dict().items():
-            assert state[name].dtype == torch.float32 and state[name].device.type == "cpu"
+            assert state[name].dtype == torch.float32
+            assert state[name].device.type == "cpu"
             assert torch.equal(state[name], value.half().float()), name
         assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
@@ -68,7 +70,11 @@ def test_weights_come_back_exactly_at_half_precision(bundle):
 def test_a_second_save_is_the_same(bundle, tmp_path):
     parts = {"tokenizer": load_tokenizer(bundle), "prior": load_prior(bundle)}
     save_bundle(tmp_path / "again", parts, {"licence": "none"})
-    assert sorted(path.name for path in bundle.iterdir()) == ["config.json", "prior.safetensors", "tokenizer.safetensors"]
+    assert sorted(path.name for path in bundle.iterdir()) == [
+        "config.json",
+        "prior.safetensors",
+        "tokenizer.safetensors",
+    ]
     for path in bundle.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
@@ -85,13 +91,18 @@ def test_loaded_model_works_and_knows_its_name(bundle):
 def test_a_tokenizer_alone_is_a_model_but_paints_nothing(tmp_path):
     save_bundle(tmp_path / "alone", {"tokenizer": tiny_tokenizer()}, {})
     model = sundae.load(tmp_path / "alone")
-    assert model.prior is None and model.hash == tensors_hash(tiny_tokenizer().state_dict())[:12]
-    with pytest.raises(ValueError, match="^expected a model with a prior, got the tokenizer alone"):
+    assert model.prior is None
+    assert model.hash == tensors_hash(tiny_tokenizer().state_dict())[:12]
+    with pytest.raises(ValueError, match=r"^expected a model with a prior, got the tokenizer alone"):
         sundae.Inpainter(model)
 
 
 def test_configs_are_plain_json_and_come_back():
-    for config in (TOKENIZER, PRIOR, HourglassConfig(levels=(LevelConfig(64, 1, "axial", merge=4), LevelConfig(96, 2)))):
+    for config in (
+        TOKENIZER,
+        PRIOR,
+        HourglassConfig(levels=(LevelConfig(64, 1, "axial", merge=4), LevelConfig(96, 2))),
+    ):
         assert from_json(type(config), json.loads(json.dumps(to_json(config))), "test") == config
 
 
@@ -101,7 +112,8 @@ def test_files_stay_below_ten_megabytes(tmp_path):
     prior = Hourglass(HourglassConfig())
     save_bundle(tmp_path, {"prior": prior}, {})
     files = list(tmp_path.glob("*.safetensors"))
-    assert len(files) > 1 and all(file.stat().st_size < 10_000_000 for file in files)
+    assert len(files) > 1
+    assert all(file.stat().st_size < 10_000_000 for file in files)
     loaded = load_prior(tmp_path).state_dict()
     assert all(torch.equal(loaded[name], value.half().float()) for name, value in prior.state_dict().items())
 
@@ -175,7 +187,10 @@ def test_what_is_no_safetensors_is_refused(bundle):
     refused(bundle, "^expected safetensors in ")
 
 
-@pytest.mark.parametrize("name", ["../tokenizer.safetensors", "/etc/tokenizer.safetensors", "a/b.safetensors", "weights.pt", "..", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["../tokenizer.safetensors", "/etc/tokenizer.safetensors", "a/b.safetensors", "weights.pt", "..", ""],
+)
 def test_a_file_outside_the_bundle_is_refused(bundle, name):
     (bundle.parent / "tokenizer.safetensors").write_bytes((bundle / "tokenizer.safetensors").read_bytes())
     digest = file_hash(bundle / "tokenizer.safetensors")
@@ -240,7 +255,9 @@ def test_a_folder_in_place_of_the_config_is_refused(tmp_path):
 
 
 def test_config_keys_are_named():
-    with pytest.raises(ValueError, match=r"^expected here with the keys \[.*'codebook_size', .*, got \['codebok_size'\]$"):
+    with pytest.raises(
+        ValueError, match=r"^expected here with the keys \[.*'codebook_size', .*, got \['codebok_size'\]$"
+    ):
         from_json(TokenizerConfig, {"codebok_size": 3}, "here")
 
 
@@ -248,6 +265,6 @@ def test_unknown_names_and_devices_are_refused(bundle, tmp_path):
     refused("no-such-model", "^expected a model name .*, got 'no-such-model'$")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "^expected a model bundle with a config.json at ")
-    with pytest.raises(ValueError, match="^expected a device of this machine such as 'cpu', got 'toaster'"):
+    with pytest.raises(ValueError, match=r"^expected a device of this machine such as 'cpu', got 'toaster'"):
         sundae.load(bundle, device="toaster")
     assert isinstance(sundae.models(), list)

@@ -166,6 +166,10 @@ def test_glasses_are_seen_and_missed(drawn: list[portraits.Portrait], kind: str)
     assert features.kept_share(without, portrait.image, without, where) == 0
     smooth = evaluate.smooth_fill(portrait.image, hole)
     assert features.kept_share(smooth, portrait.image, without, where) < 0.5
+    noise = np.random.default_rng(0).integers(0, 256, portrait.image.shape, np.uint8)
+    assert features.kept_share(noise, portrait.image, without, where) < 0.4
+    shifted = np.roll(portrait.image, 1, 1)  # 2 px of the design
+    assert features.kept_share(shifted, portrait.image, without, where) > 0.6
 
 
 def test_skin_of_originals_fits_and_another_tone_does_not(drawn: list[portraits.Portrait]) -> None:

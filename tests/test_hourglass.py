@@ -13,7 +13,11 @@ THREE = HourglassConfig(
     codebook_size=16,
     depth=3,
     grid=(6, 8),
-    levels=(LevelConfig(8, 2, "axial", 1, merge=3), LevelConfig(16, 1, "axial", 1, merge=2), LevelConfig(16, 2, mlp_ratio=1)),
+    levels=(
+        LevelConfig(8, 2, "axial", 1, merge=3),
+        LevelConfig(16, 1, "axial", 1, merge=2),
+        LevelConfig(16, 2, mlp_ratio=1),
+    ),
     head_dim=8,
 )
 ONE = HourglassConfig(codebook_size=16, depth=1, grid=(4, 4), levels=(LevelConfig(8, 1),), head_dim=4)
@@ -34,7 +38,9 @@ def test_every_parameter_learns(config, grid):
     model = tiny_prior(config)
     tokens, hole = grids(model, 4, *grid)
     unrolled_loss(model, tokens, hole, torch.full((4,), 0.5), 2).loss.backward()
-    idle = [name for name, p in model.named_parameters() if p.grad is None or not float(p.grad.abs().max()) > 0]
+    idle = [
+        name for name, p in model.named_parameters() if p.grad is None or not float(p.grad.abs().max()) > 0
+    ]
     assert not idle
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters())
 
@@ -78,7 +84,9 @@ def test_rows_and_columns_are_told_apart():
 def test_known_cells_are_told_apart_and_all_hidden_is_the_plain_model():
     model = MODELS["two levels"]
     tokens, known = grids(model, 1, 6, 6)
-    assert not torch.allclose(model.hidden(tokens, known), model.hidden(tokens, torch.zeros_like(known)), atol=1e-3)
+    assert not torch.allclose(
+        model.hidden(tokens, known), model.hidden(tokens, torch.zeros_like(known)), atol=1e-3
+    )
 
 
 def test_logits_of_some_cells_are_those_of_all():
@@ -131,8 +139,11 @@ def test_positions_are_the_table_at_home_and_resized_elsewhere():
 def test_padding_repeats_the_edge():
     x = torch.arange(6.0).view(1, 2, 3, 1)
     padded, pad = pad_grid(x, 4)
-    assert pad and padded.shape == (1, 4, 4, 1)
-    assert torch.equal(padded[0, :, :, 0], torch.tensor([[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5.0]]))
+    assert pad
+    assert padded.shape == (1, 4, 4, 1)
+    assert torch.equal(
+        padded[0, :, :, 0], torch.tensor([[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5.0]])
+    )
     assert pad_grid(x[:, :, :2], 2)[1] is False
 
 
@@ -157,13 +168,17 @@ def test_bad_input_is_refused():
             model.hidden(*bad)
 
 
-@pytest.mark.parametrize("values", [{"levels": ()}, {"codebook_size": 0}, {"depth": 0}, {"grid": (0, 4)}, {"head_dim": 0}])
+@pytest.mark.parametrize(
+    "values", [{"levels": ()}, {"codebook_size": 0}, {"depth": 0}, {"grid": (0, 4)}, {"head_dim": 0}]
+)
 def test_bad_configs_are_refused(values):
-    with pytest.raises(ValueError, match="^expected .*, got .*$"):
+    with pytest.raises(ValueError, match=r"^expected .*, got .*$"):
         HourglassConfig(**values)
 
 
-@pytest.mark.parametrize("values", [{"width": 0}, {"depth": 0}, {"merge": 0}, {"mlp_ratio": 0}, {"attention": "diagonal"}])
+@pytest.mark.parametrize(
+    "values", [{"width": 0}, {"depth": 0}, {"merge": 0}, {"mlp_ratio": 0}, {"attention": "diagonal"}]
+)
 def test_bad_levels_are_refused(values):
-    with pytest.raises(ValueError, match="^expected .*, got .*$"):
+    with pytest.raises(ValueError, match=r"^expected .*, got .*$"):
         LevelConfig(**{"width": 8, "depth": 1} | values)

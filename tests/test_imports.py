@@ -63,7 +63,11 @@ def test_no_module_is_reached_from_itself():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_functions_are_short(path):
-    functions = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [
+        n
+        for n in ast.walk(ast.parse(path.read_text()))
+        if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
     long = {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno - f.lineno + 1 > LONGEST}
     assert not long
 

@@ -38,7 +38,11 @@ configs = st.builds(
     early_stop=st.booleans(),
 )
 choices = st.fixed_dictionaries(
-    {"grow": st.integers(-3, 6), "feather": st.integers(0, 12), "mask_rule": st.sampled_from(["any", "any", "all"])}
+    {
+        "grow": st.integers(-3, 6),
+        "feather": st.integers(0, 12),
+        "mask_rule": st.sampled_from(["any", "any", "all"]),
+    }
 )
 
 
@@ -123,7 +127,16 @@ def prepared(source, mask: np.ndarray, **options) -> Prepared:
 
 
 @cases(130)
-@given(sides, sides, st.sampled_from(sorted(CHANNELS)), st.integers(1, 8), kinds, seeds, choices, st.integers(1, 3))
+@given(
+    sides,
+    sides,
+    st.sampled_from(sorted(CHANNELS)),
+    st.integers(1, 8),
+    kinds,
+    seeds,
+    choices,
+    st.integers(1, 3),
+)
 def test_pixels_outside_the_mask_keep_their_bytes(w, h, mode, orientation, kind, seed, options, batch):
     rng = np.random.default_rng(seed)
     values, mask = draw_values(mode, w, h, rng), draw_mask(kind, w, h, rng)
@@ -135,7 +148,8 @@ def test_pixels_outside_the_mask_keep_their_bytes(w, h, mode, orientation, kind,
         outside = ~job.mask[frame.box.slices]
         for b in range(batch):
             result = frame.image(b)
-            assert result.size == (w, h) and result.mode == mode
+            assert result.size == (w, h)
+            assert result.mode == mode
             assert result.getpalette() == as_image(values, mode).getpalette()
             assert np.array_equal(np.asarray(result)[~job.mask], values[~job.mask])
             assert np.array_equal(frame.patches[b][outside], job.picture.rgb[frame.box.slices][outside])
@@ -153,7 +167,8 @@ def test_what_the_hole_hides_makes_no_difference(w, h, mode, kind, seed, options
     other = values.copy()
     other[first.mask] = draw_values(mode, w, h, rng)[first.mask]
     second = prepared(as_image(other, mode), mask, **options)
-    assert torch.equal(first.known, second.known) and torch.equal(first.tokens, second.tokens)
+    assert torch.equal(first.known, second.known)
+    assert torch.equal(first.tokens, second.tokens)
     for one, two in zip(first.run(config, [seed]), second.run(config, [seed]), strict=True):
         assert torch.equal(one.step.tokens, two.step.tokens)
         assert np.array_equal(one.patches, two.patches)
@@ -173,7 +188,14 @@ def brute_force(mask: np.ndarray, f: int, rule: str) -> np.ndarray:
 
 
 @cases(60)
-@given(st.integers(1, 12), st.integers(1, 33), st.sampled_from([1, 2, 3, 8]), kinds, seeds, st.sampled_from(["any", "all"]))
+@given(
+    st.integers(1, 12),
+    st.integers(1, 33),
+    st.sampled_from([1, 2, 3, 8]),
+    kinds,
+    seeds,
+    st.sampled_from(["any", "all"]),
+)
 def test_token_mask_is_the_rule_by_hand(h, w, f, kind, seed, rule):
     mask = draw_mask(kind, w * f, h * f, np.random.default_rng(seed))
     tokens = token_mask(torch.from_numpy(mask)[None, None], f, rule)[0]
@@ -199,8 +221,10 @@ def test_every_painted_pixel_lies_in_a_token_of_its_kind(w, h, kind, seed, optio
     # What is decoded covers the hole, also where tokens of a partly painted rim are kept.
     top, left, bottom, right = (F * cell for cell in job.cells)
     down, across = pixels.shape[0] / box.height, pixels.shape[1] / box.width
-    assert top <= (job.box.top - box.top) * down and (job.box.bottom - box.top) * down <= bottom
-    assert left <= (job.box.left - box.left) * across and (job.box.right - box.left) * across <= right
+    assert top <= (job.box.top - box.top) * down
+    assert (job.box.bottom - box.top) * down <= bottom
+    assert left <= (job.box.left - box.left) * across
+    assert (job.box.right - box.left) * across <= right
 
 
 # -- 4. known tokens never change ----------------------------------------------------------------------------
@@ -224,7 +248,8 @@ def test_known_tokens_never_change(grid, name, batch, seed, config, shared):
     denoiser = Oracle(1 - tokens[0] % 2) if name == "oracle" else denoisers[name]
     before, known = tokens.expand(batch, -1, -1, -1), ~mask.expand(batch, -1, -1)
     for step in sample(denoiser, tokens, mask, config, range(batch), batch_size=2):
-        assert step.tokens.shape == (batch, *grid, 2) and step.tokens.dtype == torch.int64
+        assert step.tokens.shape == (batch, *grid, 2)
+        assert step.tokens.dtype == torch.int64
         assert torch.equal(step.tokens[known], before[known])
         assert not bool((step.changed & known).any())
 
@@ -249,7 +274,9 @@ def test_a_seed_is_a_picture(w, h, kind, seed, config, others, place, every):
         assert torch.equal(frame.step.tokens[0], together[frame.index].step.tokens[place])
     assert np.array_equal(alone[-1].patches[0], together[max(together)].patches[place])
     jumps = list(job.run(config, [seed], every))
-    assert [frame.index for frame in jumps] == [frame.index for frame in alone if frame.last or frame.index % every == 0]
+    assert [frame.index for frame in jumps] == [
+        frame.index for frame in alone if frame.last or frame.index % every == 0
+    ]
     for frame in jumps:
         assert np.array_equal(frame.patches, alone[frame.index].patches)
 
@@ -258,7 +285,11 @@ def test_a_seed_is_a_picture(w, h, kind, seed, config, others, place, every):
 
 
 @cases(60)
-@given(st.one_of(st.tuples(st.integers(1, 12), st.integers(1, 33)), st.sampled_from([(8, 32), (32, 8)])), seeds, configs)
+@given(
+    st.one_of(st.tuples(st.integers(1, 12), st.integers(1, 33)), st.sampled_from([(8, 32), (32, 8)])),
+    seeds,
+    configs,
+)
 def test_any_grid_is_encoded_sampled_and_decoded(grid, seed, config):
     generator = torch.Generator().manual_seed(seed)
     image = torch.rand(1, 3, grid[0] * F, grid[1] * F, generator=generator) * 2 - 1
@@ -267,7 +298,8 @@ def test_any_grid_is_encoded_sampled_and_decoded(grid, seed, config):
     mask = torch.rand(1, *grid, generator=generator) < 0.5
     mask[:, 0, 0] = True
     last = list(sample(MODEL.prior, tokens, mask, config, [seed]))[-1]
-    assert last.tokens.shape == tokens.shape and bool(last.changed.shape == mask.shape)
+    assert last.tokens.shape == tokens.shape
+    assert bool(last.changed.shape == mask.shape)
     assert MODEL.tokenizer.decode(last.tokens).shape == image.shape
 
 
@@ -316,7 +348,10 @@ def test_a_stopped_job_stops_and_the_next_one_runs(w, h, kind, seed, batch, cons
         assert fails
     assert counted.calls <= batch * max(0, (consumed - 1) * every)
     calls = counted.calls
-    assert list(frames) == [] and counted.calls == calls
+    assert list(frames) == []
+    assert counted.calls == calls
     fresh = list(job.run(QUICK, [seed]))
-    assert np.array_equal(fresh[-1].patches, list(Inpainter(MODEL).prepare(picture, mask).run(QUICK, [seed]))[-1].patches)
+    assert np.array_equal(
+        fresh[-1].patches, list(Inpainter(MODEL).prepare(picture, mask).run(QUICK, [seed]))[-1].patches
+    )
     assert last is None or last.index <= every * consumed

@@ -23,10 +23,12 @@ def by_head(x: torch.Tensor) -> torch.Tensor:
 
 def test_rotary_angles_follow_rows_in_one_half_and_columns_in_the_other():
     angles = axial_rotary(3, 5, HEAD, CPU)
-    assert angles.shape == (3, 5, HEAD // 2) and angles.dtype == torch.float32
+    assert angles.shape == (3, 5, HEAD // 2)
+    assert angles.dtype == torch.float32
     assert torch.equal(angles[:, :1, :2].expand(-1, 5, -1), angles[..., :2])
     assert torch.equal(angles[:1, :, 2:].expand(3, -1, -1), angles[..., 2:])
-    assert torch.equal(angles[:, 0, 0], torch.arange(3.0)) and torch.equal(angles[0, :, 2], torch.arange(5.0))
+    assert torch.equal(angles[:, 0, 0], torch.arange(3.0))
+    assert torch.equal(angles[0, :, 2], torch.arange(5.0))
 
 
 def test_rotation_keeps_norms_and_is_undone_by_the_opposite_angle():
@@ -78,7 +80,9 @@ def test_block_starts_as_the_identity():
     assert torch.equal(Block(WIDTH, HEAD, "global", 2)(x, axial_rotary(3, 4, HEAD, CPU)), x)
 
 
-@pytest.mark.parametrize(("width", "head", "kind"), [(30, 8, "global"), (12, 6, "global"), (32, 8, "diagonal")])
+@pytest.mark.parametrize(
+    ("width", "head", "kind"), [(30, 8, "global"), (12, 6, "global"), (32, 8, "diagonal")]
+)
 def test_bad_shapes_are_refused_in_one_line(width, head, kind):
-    with pytest.raises(ValueError, match="^expected .*, got .*$"):
+    with pytest.raises(ValueError, match=r"^expected .*, got .*$"):
         GridAttention(width, head, kind)

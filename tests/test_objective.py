@@ -19,9 +19,13 @@ def test_corruption_has_its_rate_and_replaces_whole_cells():
     assert not bool((changed & ~mask).any())
     for b in range(3):
         share = float(changed[b][mask[b]].float().mean())
-        assert share == pytest.approx(float(rate[b]), abs=4 * math.sqrt(0.25 / 2100) * float(0 < rate[b] < 1) + 1e-3)
+        assert share == pytest.approx(
+            float(rate[b]), abs=4 * math.sqrt(0.25 / 2100) * float(0 < rate[b] < 1) + 1e-3
+        )
     both = (noisy != tokens).all(-1)
-    assert float((changed & ~both).sum()) / float(changed.sum()) < 0.01  # a code may fall on itself, 1 in 1000
+    assert (
+        float((changed & ~both).sum()) / float(changed.sum()) < 0.01
+    )  # a code may fall on itself, 1 in 1000
 
 
 def test_corruption_is_uniform_over_codes():
@@ -79,7 +83,8 @@ def test_uniform_and_oracle_set_the_scale():
     uniform = unrolled_loss(Uniform(), tokens, mask, torch.ones(2), 2)
     assert float(uniform.loss) == pytest.approx(math.log(16), rel=1e-5)
     oracle = unrolled_loss(Oracle(tokens[:1]), tokens[:1], mask[:1], torch.ones(1), 2)
-    assert float(oracle.loss) == 0 and float(oracle.accuracy) == 1
+    assert float(oracle.loss) == 0
+    assert float(oracle.accuracy) == 1
 
 
 def test_each_unroll_sees_a_sample_of_the_one_before():
@@ -90,15 +95,23 @@ def test_each_unroll_sees_a_sample_of_the_one_before():
     mask[0, 1:3, 1:] = True
     unrolled_loss(denoiser, tokens, mask, torch.zeros(1), 3)
     (first, known), (second, _), (third, _) = denoiser.states
-    assert torch.equal(first, tokens) and torch.equal(known, ~mask)
+    assert torch.equal(first, tokens)
+    assert torch.equal(known, ~mask)
     for state in (second, third):
-        assert torch.equal(state[mask], torch.tensor([2, 1]).expand(6, 2)) and torch.equal(state[~mask], tokens[~mask])
+        assert torch.equal(state[mask], torch.tensor([2, 1]).expand(6, 2))
+        assert torch.equal(state[~mask], tokens[~mask])
 
 
 def test_samples_are_drawn_without_a_graph():
     """Two logits a step for the loss, two more for the sample, which need no gradient."""
     denoiser = Table(torch.zeros(2, 3))
-    unrolled_loss(denoiser, torch.zeros(1, 2, 2, 2, dtype=torch.int64), torch.ones(1, 2, 2, dtype=torch.bool), torch.ones(1), 2)
+    unrolled_loss(
+        denoiser,
+        torch.zeros(1, 2, 2, 2, dtype=torch.int64),
+        torch.ones(1, 2, 2, dtype=torch.bool),
+        torch.ones(1),
+        2,
+    )
     assert denoiser.gradients == [True, True, False, False, True, True]
 
 

@@ -53,7 +53,9 @@ def test_inverted_cdf_is_the_exact_distribution():
     assert float((drawn - count * probabilities).abs().max()) <= 1
     uniform = torch.rand(count, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     drawn = torch.bincount(invert_cdf(logits.expand(count, -1), uniform), minlength=8).double()
-    assert float(((drawn - count * probabilities) ** 2 / (count * probabilities)).sum()) < 30  # 7 degrees: 1 in 10,000
+    assert (
+        float(((drawn - count * probabilities) ** 2 / (count * probabilities)).sum()) < 30
+    )  # 7 degrees: 1 in 10,000
 
 
 def test_impossible_codes_are_never_drawn():
@@ -83,7 +85,8 @@ def test_second_code_is_drawn_given_the_first():
             return self.certain(prefix[:, 0]) if prefix.shape[1] else super().logits(hidden, current, prefix)
 
     codes = run(Copies(), steps=1, **FULL)[-1].tokens[hole()]
-    assert torch.equal(codes[:, 0], codes[:, 1]) and len(codes[:, 0].unique()) > 1
+    assert torch.equal(codes[:, 0], codes[:, 1])
+    assert len(codes[:, 0].unique()) > 1
 
 
 @pytest.mark.parametrize("proportion", [0.1, 0.5, 0.9])
@@ -101,7 +104,9 @@ def test_strength_is_the_share_that_starts_as_noise():
 
 
 def test_schedule_is_linear_and_ends_where_it_says():
-    config = SamplerConfig(steps=5, temperature_start=2, temperature_end=1, proportion_start=0.2, proportion_end=1)
+    config = SamplerConfig(
+        steps=5, temperature_start=2, temperature_end=1, proportion_start=0.2, proportion_end=1
+    )
     schedule = [config.schedule(index) for index in range(1, 6)]
     assert [t for t, _ in schedule] == pytest.approx([2, 1.75, 1.5, 1.25, 1])
     assert [p for _, p in schedule] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
@@ -110,7 +115,8 @@ def test_schedule_is_linear_and_ends_where_it_says():
 
 def test_steps_tell_what_they_are():
     steps = run(Uniform(), steps=3, early_stop=False, seeds=(1, 2))
-    assert [step.index for step in steps] == [0, 1, 2, 3] and {step.total for step in steps} == {3}
+    assert [step.index for step in steps] == [0, 1, 2, 3]
+    assert {step.total for step in steps} == {3}
     assert [step.last for step in steps] == [False, False, False, True]
     for before, after in zip(steps, steps[1:], strict=False):
         assert torch.equal(after.changed, (after.tokens != before.tokens).any(-1))
@@ -130,7 +136,8 @@ def test_yielded_states_are_the_callers_own():
 def test_input_is_not_written_to():
     tokens, mask = zeros(), hole()
     run(Uniform(), tokens, mask, seeds=(1, 2), steps=2)
-    assert not tokens.any() and torch.equal(mask, hole())
+    assert not tokens.any()
+    assert torch.equal(mask, hole())
 
 
 # -- when a sample freezes -----------------------------------------------------------------------------------
@@ -138,12 +145,15 @@ def test_input_is_not_written_to():
 
 def test_a_whole_step_without_a_change_freezes():
     steps = run(Keep(), steps=20, **FULL)
-    assert len(steps) == 2 and bool(steps[-1].converged.all()) and steps[-1].last
+    assert len(steps) == 2
+    assert bool(steps[-1].converged.all())
+    assert steps[-1].last
 
 
 def test_without_early_stop_all_steps_come():
     steps = run(Keep(), steps=20, early_stop=False, **FULL)
-    assert len(steps) == 21 and not bool(steps[-1].converged.any())
+    assert len(steps) == 21
+    assert not bool(steps[-1].converged.any())
 
 
 @pytest.mark.parametrize("cells", [1, 2, 20])
@@ -175,8 +185,13 @@ def test_settled_samples_rest_and_hold_nobody_up():
     tokens[0] = tokens[2] = 5
     denoiser = Settles()
     steps = run(denoiser, tokens, hole().expand(3, -1, -1), seeds=(1, 2, 3), steps=6, **FULL)
-    assert [step.converged.tolist() for step in steps[:3]] == [[False] * 3, [True, False, True], [True, False, True]]
-    assert len(steps) == 7 and all(bool(step.changed[1].any()) for step in steps)
+    assert [step.converged.tolist() for step in steps[:3]] == [
+        [False] * 3,
+        [True, False, True],
+        [True, False, True],
+    ]
+    assert len(steps) == 7
+    assert all(bool(step.changed[1].any()) for step in steps)
     for step in steps[2:]:
         assert not bool(step.changed[[0, 2]].any())
         assert torch.equal(step.tokens[[0, 2]], steps[1].tokens[[0, 2]])
@@ -214,7 +229,10 @@ def test_global_randomness_is_neither_used_nor_disturbed():
     ("name", "value"),
     [
         *(("steps", value) for value in (0, -1, 1001, 2.0, True, "3", None)),
-        *(("temperature_start", value) for value in (0, -1.0, float("nan"), float("inf"), 11, "1", None, True, 10**400)),
+        *(
+            ("temperature_start", value)
+            for value in (0, -1.0, float("nan"), float("inf"), 11, "1", None, True, 10**400)
+        ),
         *(("temperature_end", value) for value in (0.0, float("nan"))),
         *(("proportion_start", value) for value in (0, 1.01, -0.1, float("nan"))),
         *(("proportion_end", value) for value in (0, 2)),
@@ -230,9 +248,9 @@ def test_bad_settings_are_refused_by_name(name, value):
 
 @pytest.mark.parametrize("seeds", [[], [-1], [MAX_SEED + 1], [1.0], ["1"], [True], [0, -1]])
 def test_bad_seeds_are_refused(seeds):
-    with pytest.raises(ValueError, match="^expected .*, got .*$"):
+    with pytest.raises(ValueError, match=r"^expected .*, got .*$"):
         check_seeds(seeds)
-    with pytest.raises(ValueError, match="^expected .*, got .*$"):
+    with pytest.raises(ValueError, match=r"^expected .*, got .*$"):
         run(Uniform(), seeds=seeds)
 
 
@@ -255,13 +273,13 @@ def test_extreme_settings_run():
     ids=["rank", "grid", "dtype", "mask rank", "batch", "mask batch", "empty", "one empty"],
 )
 def test_bad_input_is_refused(tokens, mask):
-    with pytest.raises(ValueError, match="^expected .*, got .*$"):
+    with pytest.raises(ValueError, match=r"^expected .*, got .*$"):
         run(Uniform(), tokens, mask, seeds=(1, 2))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_damaged_weights_are_told(value):
-    with pytest.raises(ValueError, match="^expected finite logits, got .*$"):
+    with pytest.raises(ValueError, match=r"^expected finite logits, got .*$"):
         run(Damaged(value), steps=2)
 
 
@@ -272,4 +290,5 @@ def test_closing_leaves_nothing_running():
     assert denoiser.calls == 0
     next(steps)
     steps.close()
-    assert denoiser.calls == 1 and list(steps) == []
+    assert denoiser.calls == 1
+    assert list(steps) == []

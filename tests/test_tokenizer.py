@@ -11,7 +11,9 @@ from sundae.tokenizer import LinearCodec, ResidualQuantizer, Tokenizer, Tokenize
 
 HALOED = tiny_tokenizer()
 DEEPER = tiny_tokenizer(
-    TokenizerConfig(downsample_factor=16, codebook_size=16, depth=1, embed_dim=4, widths=(4, 4, 8, 8), bottleneck_blocks=2)
+    TokenizerConfig(
+        downsample_factor=16, codebook_size=16, depth=1, embed_dim=4, widths=(4, 4, 8, 8), bottleneck_blocks=2
+    )
 )
 
 
@@ -22,7 +24,9 @@ def random_tokens(tokenizer: Tokenizer, h: int, w: int, batch: int = 1, seed: in
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), h=st.integers(1, 12), w=st.integers(1, 12), seed=st.integers(0, 9), deeper=st.booleans())
+@given(
+    data=st.data(), h=st.integers(1, 12), w=st.integers(1, 12), seed=st.integers(0, 9), deeper=st.booleans()
+)
 def test_window_is_the_crop_of_the_whole(data, h, w, seed, deeper):
     tokenizer = DEEPER if deeper else HALOED
     top, left = data.draw(st.integers(0, h - 1)), data.draw(st.integers(0, w - 1))
@@ -48,7 +52,9 @@ def test_halo_is_tight(tokenizer, axis, side):
         line = changed.select(axis, centre + side * distance)
         line.copy_((line + 1) % tokenizer.config.codebook_size)
         difference = (tokenizer.decode(changed) - tokenizer.decode(tokens)).abs()
-        return float(difference[:, :, centre * f : (centre + 1) * f, centre * f : (centre + 1) * f].max()) > 1e-6
+        return (
+            float(difference[:, :, centre * f : (centre + 1) * f, centre * f : (centre + 1) * f].max()) > 1e-6
+        )
 
     assert reaches(tokenizer.halo)
     assert not reaches(tokenizer.halo + 1)
@@ -58,10 +64,13 @@ def test_halo_is_tight(tokenizer, axis, side):
 def test_shapes_on_any_grid(h, w):
     image = torch.rand(2, 3, 8 * h, 8 * w) * 2 - 1
     tokens = HALOED.encode(image)
-    assert tokens.shape == (2, h, w, 2) and tokens.dtype == torch.int64
-    assert 0 <= int(tokens.min()) and int(tokens.max()) < 16
+    assert tokens.shape == (2, h, w, 2)
+    assert tokens.dtype == torch.int64
+    assert 0 <= int(tokens.min())
+    assert int(tokens.max()) < 16
     decoded = HALOED.decode(tokens)
-    assert decoded.shape == image.shape and decoded.dtype == torch.float32
+    assert decoded.shape == image.shape
+    assert decoded.dtype == torch.float32
     assert float(decoded.abs().max()) <= 1
 
 
@@ -71,7 +80,8 @@ def test_encoding_is_local():
     changed = image.clone()
     changed[:, :, 32:40, 24:32] *= -1
     moved = (HALOED.encode(image) != HALOED.encode(changed)).any(-1)[0].nonzero()
-    assert len(moved) and bool(((moved - torch.tensor([4, 3])).abs() <= 2).all())
+    assert len(moved)
+    assert bool(((moved - torch.tensor([4, 3])).abs() <= 2).all())
 
 
 def test_quantiser_takes_the_nearest_code_of_what_is_left():
@@ -119,7 +129,7 @@ def test_fresh_tokenizer_is_the_codec_alone():
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 1, 16, 16), (1, 3, 16, 15), (1, 3, 12, 16)])
 def test_bad_pictures_are_refused(shape):
-    with pytest.raises(ValueError, match="^expected an image .* multiples of 8, got .*$"):
+    with pytest.raises(ValueError, match=r"^expected an image .* multiples of 8, got .*$"):
         HALOED.encode(torch.zeros(shape))
 
 
@@ -135,19 +145,26 @@ def test_bad_pictures_are_refused(shape):
     ids=["depth", "rank", "dtype", "above", "below"],
 )
 def test_bad_tokens_are_refused(tokens):
-    with pytest.raises(ValueError, match="^expected tokens .*, got .*$"):
+    with pytest.raises(ValueError, match=r"^expected tokens .*, got .*$"):
         HALOED.decode(tokens)
 
 
 @pytest.mark.parametrize("window", [(0, 0, 0, 1), (-1, 0, 1, 1), (0, 0, 4, 1), (0, 2, 1, 2), (0, 0, 1, 4)])
 def test_bad_windows_are_refused(window):
-    with pytest.raises(ValueError, match="^expected a window inside the 3x3 grid, got .*$"):
+    with pytest.raises(ValueError, match=r"^expected a window inside the 3x3 grid, got .*$"):
         HALOED.decode_window(random_tokens(HALOED, 3, 3), *window)
 
 
 @pytest.mark.parametrize(
-    "values", [{"downsample_factor": 12}, {"codebook_size": 0}, {"depth": 0}, {"widths": (8, 8, 8)}, {"widths": (8, 8, 0, 8)}]
+    "values",
+    [
+        {"downsample_factor": 12},
+        {"codebook_size": 0},
+        {"depth": 0},
+        {"widths": (8, 8, 8)},
+        {"widths": (8, 8, 0, 8)},
+    ],
 )
 def test_bad_configs_are_refused(values):
-    with pytest.raises(ValueError, match="^expected .*, got .*$"):
+    with pytest.raises(ValueError, match=r"^expected .*, got .*$"):
         TokenizerConfig(**values)

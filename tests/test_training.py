@@ -45,7 +45,8 @@ def test_hinge_and_matching_by_hand():
 
 def test_discriminator_scores_patches():
     score, features = losses.PatchDiscriminator(8)(torch.randn(2, 3, 64, 32))
-    assert score.shape == (2, 1, 4, 2) and [f.shape[1] for f in features] == [8, 16, 32]
+    assert score.shape == (2, 1, 4, 2)
+    assert [f.shape[1] for f in features] == [8, 16, 32]
 
 
 @pytest.mark.parametrize("limit", [0.3, 1e4])
@@ -54,10 +55,14 @@ def test_adaptive_weight_is_the_ratio_of_gradient_norms(limit):
     last, x = torch.nn.Linear(4, 3), torch.randn(5, 4)
     reconstruction, adversarial = last(x).square().mean(), last(x).sin().sum() * 0.1
     weight = losses.adaptive_weight(reconstruction, adversarial, last.weight, limit)
-    rec, adv = (torch.autograd.grad(t, last.weight, retain_graph=True)[0] for t in (reconstruction, adversarial))
+    rec, adv = (
+        torch.autograd.grad(t, last.weight, retain_graph=True)[0] for t in (reconstruction, adversarial)
+    )
     ratio = float(rec.square().sum().sqrt() / (adv.square().sum().sqrt() + 1e-4))
-    assert float(weight) == pytest.approx(min(ratio, limit), rel=1e-5) and not weight.requires_grad
-    assert ratio > 0.3 and last.weight.grad is None
+    assert float(weight) == pytest.approx(min(ratio, limit), rel=1e-5)
+    assert not weight.requires_grad
+    assert ratio > 0.3
+    assert last.weight.grad is None
 
 
 # -- optimiser -----------------------------------------------------------------------------------------------
@@ -70,7 +75,8 @@ def test_orthogonalised_matrices_have_singular_values_near_one(shape):
     spectrum = torch.linspace(0.1, 1, left.shape[-1])
     result = orthogonalize(left * spectrum @ right)
     values = torch.linalg.svdvals(result)
-    assert 0.65 < float(values.min()) and float(values.max()) < 1.3
+    assert 0.65 < float(values.min())
+    assert float(values.max()) < 1.3
     assert float((torch.einsum("nij,nij->n", result, left @ right) / left.shape[-1]).min()) > 0.8
 
 
@@ -102,7 +108,12 @@ def test_every_parameter_has_one_optimiser():
     assert len({id(p) for p in matrices + rest}) == len(matrices) + len(rest)
     assert all(p.ndim == 2 for p in matrices)
     qkv = model.down[0][0].attention.qkv.weight
-    tables = [model.known.weight, model.embed[0].weight, model.head.classifiers[0].weight, model.head.prefix[0].weight]
+    tables = [
+        model.known.weight,
+        model.embed[0].weight,
+        model.head.classifiers[0].weight,
+        model.head.prefix[0].weight,
+    ]
     assert any(p is qkv for p in matrices)
     assert not any(p is table for p in matrices for table in tables)
 
@@ -166,9 +177,12 @@ def test_gradient_passes_straight_through():
     quantized, tokens, commitment = CodebookTrainer(quantizer)(quantizer, latent, learn=False)
     weight = torch.randn_like(latent)
     (quantized * weight).sum().backward()
-    assert torch.allclose(latent.grad, weight) and torch.equal(quantizer.codebooks, before)
+    assert torch.allclose(latent.grad, weight)
+    assert torch.equal(quantizer.codebooks, before)
     assert torch.allclose(quantized, quantizer.embed(tokens), atol=1e-6)
-    assert float(commitment.detach()) == pytest.approx(float((latent - quantized).detach().square().sum(1).mean()), rel=1e-5)
+    assert float(commitment.detach()) == pytest.approx(
+        float((latent - quantized).detach().square().sum(1).mean()), rel=1e-5
+    )
 
 
 # -- settings ------------------------------------------------------------------------------------------------
@@ -196,8 +210,11 @@ def parsed(tmp_path, text: str, *words: str):
 
 def test_settings_come_from_file_and_words(tmp_path):
     text = 'learning_rate = 1\nname = "file"\n[inner]\nwidth = 3\n'
-    options, flags = parsed(tmp_path, text, "--name", "word", "--inner.sizes=[4, 5, 6]", "--steps", "7", "--dry-run")
-    assert options == Outer(1.0, "word", 7, Inner(3, (4, 5, 6))) and flags.dry_run
+    options, flags = parsed(
+        tmp_path, text, "--name", "word", "--inner.sizes=[4, 5, 6]", "--steps", "7", "--dry-run"
+    )
+    assert options == Outer(1.0, "word", 7, Inner(3, (4, 5, 6)))
+    assert flags.dry_run
     assert settings.parse(Outer, "test", ["--learning-rate", "2"])[0] == Outer(learning_rate=2.0)
 
 
@@ -222,7 +239,7 @@ def test_bad_settings_are_refused(tmp_path, text, words, message):
 
 
 def test_a_missing_settings_file_is_told(tmp_path):
-    with pytest.raises(ValueError, match="^expected a settings file at .*none.toml, found none$"):
+    with pytest.raises(ValueError, match=r"^expected a settings file at .*none.toml, found none$"):
         settings.parse(Outer, "test", ["--config", str(tmp_path / "none.toml")])
 
 
@@ -249,19 +266,28 @@ def test_random_holes_are_never_empty_and_often_everything_or_little():
     rng, shares = np.random.default_rng(0), []
     for h, w in [(2, 2), (2, 9), (5, 3), (4, 4), (8, 32), (32, 32)] * 150:
         hole = random_hole(h, w, rng)
-        assert hole.shape == (h, w) and hole.dtype == bool and hole.any()
+        assert hole.shape == (h, w)
+        assert hole.dtype == bool
+        assert hole.any()
         shares.append(hole.mean() if h * w > 1000 else np.nan)
     shares = np.array(shares)[~np.isnan(shares)]
-    assert 0.08 < (shares == 1).mean() < 0.3 and (shares < 0.1).mean() > 0.1 and len(np.unique(shares)) > 50
+    assert 0.08 < (shares == 1).mean() < 0.3
+    assert (shares < 0.1).mean() > 0.1
+    assert len(np.unique(shares)) > 50
 
 
 def test_split_is_by_name_alone():
     training, held_out = split(Gradients(300), 0.2)
     names = [{part.name(i) for i in range(len(part))} for part in (training, held_out)]
-    assert not names[0] & names[1] and len(names[0] | names[1]) == 300 and 30 < len(names[1]) < 90
+    assert not names[0] & names[1]
+    assert len(names[0] | names[1]) == 300
+    assert 30 < len(names[1]) < 90
     fewer = split(Subset(Gradients(300), range(299, 100, -2)), 0.2)[1]
-    assert {fewer.name(i) for i in range(len(fewer))} == names[1] & {f"picture-{i:03}" for i in range(299, 100, -2)}
-    assert not {0, 300} & {len(held_out)} and len(split(Gradients(9), 0.0)[1]) == 0
+    assert {fewer.name(i) for i in range(len(fewer))} == names[1] & {
+        f"picture-{i:03}" for i in range(299, 100, -2)
+    }
+    assert not {0, 300} & {len(held_out)}
+    assert len(split(Gradients(9), 0.0)[1]) == 0
 
 
 def test_crops_depend_on_seed_and_place_alone():
@@ -274,7 +300,8 @@ def test_crops_depend_on_seed_and_place_alone():
     for i in reversed(range(12)):
         assert torch.equal(again[i], first[i])
     assert not torch.equal(RandomCrops(source, 8, 2, seed=4, items=12, eye_share=0.4)[0], first[0])
-    assert first[0].shape == (2, 3, 8, 8) and float(first[0].abs().max()) <= 1
+    assert first[0].shape == (2, 3, 8, 8)
+    assert float(first[0].abs().max()) <= 1
     seen = {next(k for k in range(5) if contains(source[k], crops.__getitem__(i)[0])) for i in range(5)}
     assert seen == set(range(5))  # an epoch shows every picture
 
@@ -341,7 +368,8 @@ def test_weight_average_and_atomic_checkpoint(tmp_path):
     save_atomically(average.state_dict(), path)
     restored = WeightAverage(layer, 0.5)
     restored.load_state_dict(load_checkpoint(path))
-    assert restored.updates == 1 and torch.equal(restored.state["weight"], average.state["weight"])
+    assert restored.updates == 1
+    assert torch.equal(restored.state["weight"], average.state["weight"])
     assert [file.name for file in path.parent.iterdir()] == ["state.pt"]
 
 
@@ -385,7 +413,9 @@ def house(tmp_path_factory):
     (root / "pictures").mkdir()
     for i in range(12):
         values = np.random.default_rng(i).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        Image.fromarray(values).resize((40, 48), Image.Resampling.BICUBIC).save(root / "pictures" / f"{i}.png")
+        Image.fromarray(values).resize((40, 48), Image.Resampling.BICUBIC).save(
+            root / "pictures" / f"{i}.png"
+        )
     (root / "tokenizer.toml").write_text(
         f'data = "{root}/pictures"\nsize = 32\nheld_out = 0.3\nbatch_size = 4\nper_picture = 2\ncrop = 32\n'
         "workers = 0\nsteps = 6\nwarmup = 2\ncodebook_start = 2\nadversarial_start = 4\nlog_steps = 2\n"
@@ -407,7 +437,16 @@ def export_to(root, name: str, *words: str) -> None:
 
 
 def encode(root, name: str, tokenizer: str = "export") -> None:
-    words = ["--tokenizer", root / tokenizer, "--data", root / "pictures", "--size", "32", "--out", root / name]
+    words = [
+        "--tokenizer",
+        root / tokenizer,
+        "--data",
+        root / "pictures",
+        "--size",
+        "32",
+        "--out",
+        root / name,
+    ]
     encode_dataset.main([*map(str, words), "--shard-size", "4", "--workers", "0"])
 
 
@@ -424,7 +463,8 @@ def difference(one: dict, two: dict) -> float:
 
 def test_tokenizer_learned_and_its_codebooks_are_in_use(house):
     state = load_checkpoint(house / "tokenizer" / "state.pt")
-    assert state["step"] == 6 and bool(state["codebook"]["started"])
+    assert state["step"] == 6
+    assert bool(state["codebook"]["started"])
     tokenizer = load_tokenizer(house / "export")
     for name, value in state["average"]["state"].items():
         assert torch.equal(tokenizer.state_dict()[name], value.half().float())
@@ -439,7 +479,10 @@ def test_tokenizer_learned_and_its_codebooks_are_in_use(house):
 def test_tokens_on_disk_are_the_tokenizers(house):
     tokenizer, shards = load_tokenizer(house / "export"), TokenShards(house / "tokens")
     assert shards.index == {
-        "tokenizer": tensors_hash(tokenizer.state_dict()), "grid": [4, 4], "depth": 2, "codebook_size": 16
+        "tokenizer": tensors_hash(tokenizer.state_dict()),
+        "grid": [4, 4],
+        "depth": 2,
+        "codebook_size": 16,
     }
     assert [len(shard) for shard in shards.shards] == [4, 4, 4]
     source = FolderSource(house / "pictures", 32)
@@ -469,7 +512,9 @@ def test_tokenizer_resumes_as_if_never_stopped(house, monkeypatch):
 
     monkeypatch.setattr(train_tokenizer, "Clock", Over)
     monkeypatch.setattr(
-        train_tokenizer.TokenizerTrainer, "train_step", lambda self, batch: (steps.append(1), train_step(self, batch))[1]
+        train_tokenizer.TokenizerTrainer,
+        "train_step",
+        lambda self, batch: (steps.append(1), train_step(self, batch))[1],
     )
     train_tokenizer.main(words)
     assert load_checkpoint(out / "state.pt")["step"] == 1
@@ -493,7 +538,8 @@ def test_exported_bundle_paints(house):
     prior_run(house, "prior-exported", 2)
     export_to(house, "bundle", "--prior", str(house / "prior-exported" / "state.pt"))
     model = sundae.load(house / "bundle")
-    assert model.resolution == 32 and model.config["provenance"] == {"tokenizer_steps": 6, "prior_steps": 2}
+    assert model.resolution == 32
+    assert model.config["provenance"] == {"tokenizer_steps": 6, "prior_steps": 2}
     picture = FolderSource(house / "pictures", 32)[0]
     mask = np.zeros((32, 32), bool)
     mask[8:20, 8:20] = True
@@ -506,16 +552,28 @@ def test_tokens_of_another_tokenizer_are_refused(house):
     (house / "foreign").mkdir()
     (house / "foreign" / "index.json").write_text(json.dumps(content | {"tokenizer": "0" * 64}))
     np.save(house / "foreign" / "tokens-0.npy", np.zeros((2, 2, 4, 4, 2), np.uint16))
-    with pytest.raises(ValueError, match="^expected tokens of tokenizer .*, got tokens of 000000000000"):
-        train_prior.main(["--config", str(house / "prior.toml"), "--tokens", str(house / "foreign"), "--out", str(house / "x")])
-    with pytest.raises(ValueError, match="^expected tokens of tokenizer .*, found those of 000000000000"):
+    with pytest.raises(ValueError, match=r"^expected tokens of tokenizer .*, got tokens of 000000000000"):
+        train_prior.main(
+            [
+                "--config",
+                str(house / "prior.toml"),
+                "--tokens",
+                str(house / "foreign"),
+                "--out",
+                str(house / "x"),
+            ]
+        )
+    with pytest.raises(ValueError, match=r"^expected tokens of tokenizer .*, found those of 000000000000"):
         encode(house, "foreign")
 
 
 def test_dry_runs_write_nothing(house, capsys):
     train_prior.main(["--config", str(house / "prior.toml"), "--out", str(house / "dry"), "--dry-run"])
-    train_tokenizer.main(["--config", str(house / "tokenizer.toml"), "--out", str(house / "dry"), "--dry-run"])
-    assert "M parameters" in capsys.readouterr().out and not (house / "dry").exists()
+    train_tokenizer.main(
+        ["--config", str(house / "tokenizer.toml"), "--out", str(house / "dry"), "--dry-run"]
+    )
+    assert "M parameters" in capsys.readouterr().out
+    assert not (house / "dry").exists()
 
 
 def test_perplexity_counts_codes_in_use():

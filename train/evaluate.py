@@ -2,7 +2,7 @@
 
     python -m train.evaluate --model illustrated-1024 --out runs/evaluation [--count 200] [--steps 24]
 
-Every portrait is one line of OUT/records.jsonl, written when it is finished: a stopped run goes on from there.
+Every portrait is one line of OUT/records.jsonl, written when it is finished: a stopped run goes on there.
 The summary is printed as JSON and written to OUT/summary.json and, as tables, to OUT/summary.md.
 """
 
@@ -334,8 +334,8 @@ def tables(summary: dict[str, Any]) -> str:
     lines = [
         f"Model `{summary['model']}` (prior `{summary['prior_hash'][:12]}`), {summary['portraits']} held-out "
         f"portraits (seeds {first:,} to {last:,}), redrawn once with the portrait's seed, at most "
-        f"{summary['sampler']['steps']} steps. Outside the hole every pixel of every result is identical to the "
-        "original (asserted).",
+        f"{summary['sampler']['steps']} steps. Outside the hole every pixel of every result is identical to "
+        "the original (asserted).",
         "",
         f"Tokenizer, whole pictures: PSNR {whole['psnr']:.2f} dB, SSIM {whole['ssim']:.4f}.",
         "",
@@ -343,15 +343,16 @@ def tables(summary: dict[str, Any]) -> str:
         "",
         *context_table(summary["context"]),
         "",
-        "First table: PSNR (dB, higher is better) / random-feature distance (×1000, lower is better) inside the "
-        "hole, means over portraits. PSNR rewards a blur over a plausible face. The features are those of a fixed "
-        f"random convolutional net (seed {net['seed']}, receptive field {net['receptive_field']} px, sha256 "
-        f"`{net['sha256'][:12]}`).",
+        "First table: PSNR (dB, higher is better) / random-feature distance (×1000, lower is better) inside "
+        "the hole, means over portraits. PSNR rewards a blur over a plausible face. The features are those of "
+        f"a fixed random convolutional net (seed {net['seed']}, receptive field {net['receptive_field']} px, "
+        f"sha256 `{net['sha256'][:12]}`).",
         "",
-        "Second table, with 95 % intervals. Iris: the redrawn right eye is compared with the same portrait drawn in "
-        "each of the six iris colours; the nearest must be its own. Glasses: most pixels of the hidden frame are "
-        "nearer to the portrait than to the same one without glasses. Skin: CIEDE2000 between the redrawn and the "
-        "kept half below 5, the difference of their lighting removed.",
+        "Second table, with 95 % intervals. Iris: the redrawn right eye is compared with the same portrait "
+        "drawn in each of the six iris colours; the nearest must be its own. Glasses: most pixels of the "
+        "hidden frame are nearer to the true colour than half of what separates it from the same portrait "
+        "without glasses. Skin: CIEDE2000 between the redrawn and the kept half below 5, the difference of "
+        "their lighting removed.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from painter_page import PainterPage
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -32,8 +32,16 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-DESKTOP = {"viewport": {"width": 1280, "height": 860}}
-START_LIMIT = 60  # s
+DEVICES = {
+    "desktop": {"viewport": {"width": 1280, "height": 860}},
+    "phone": {
+        "viewport": {"width": 390, "height": 844},
+        "has_touch": True,
+        "is_mobile": True,
+        "device_scale_factor": 2,
+    },
+}
+START_LIMIT = 120  # s, on a machine with much else to do
 
 
 class Server:
@@ -105,21 +113,52 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
+@pytest.fixture(scope="session")
+def contexts(browser: Browser) -> dict[str, BrowserContext]:
+    """One profile per kind of device: its cache makes every page after the first open quickly."""
+    return {
+        name: browser.new_context(**settings, accept_downloads=True) for name, settings in DEVICES.items()
+    }
+
+
+class Visits:
+    """Opens tabs, and holds what must be true of all of them when they have been closed: no error in the page,
+    none in the server's log, no request that left the machine."""
+
+    def __init__(self, server: Server, contexts: dict[str, BrowserContext]) -> None:
+        self.server, self.contexts = server, contexts
+        self.tabs: list[PainterPage] = []
+        self.printed = len(server.log.read_text())
+
+    def __call__(self, device: str = "desktop") -> PainterPage:
+        self.tabs.append(PainterPage(self.contexts[device], self.server.url))
+        return self.tabs[-1]
+
+    def check(self) -> None:
+        for tab in self.tabs:
+            tab.page.close()
+        assert [error for tab in self.tabs for error in tab.errors] == []
+        assert [url for tab in self.tabs for url in tab.strangers] == []
+        assert "Traceback" not in self.server.log.read_text()[self.printed :]
+
+
 @pytest.fixture
-def visit(server: Server, browser: Browser) -> Iterator:
-    """Opens the page in a browser context of its own. In the end: no error in the page, none in the server's log,
-    and no request that left the machine."""
-    pages: list[PainterPage] = []
-    printed = len(server.log.read_text())
+def visit(server: Server, contexts: dict[str, BrowserContext]) -> Iterator[Visits]:
+    visits = Visits(server, contexts)
+    yield visits
+    visits.check()
 
-    def open_page(**settings) -> PainterPage:
-        context = browser.new_context(**(settings or DESKTOP), accept_downloads=True)
-        pages.append(PainterPage(context, server.url))
-        return pages[-1]
 
-    yield open_page
-    for page in pages:
-        page.context.close()
-    assert [error for page in pages for error in page.errors] == []
-    assert [url for page in pages for url in page.strangers] == []
-    assert "Traceback" not in server.log.read_text()[printed:]
+@pytest.fixture(scope="module")
+def visits_of_module(server: Server, contexts: dict[str, BrowserContext]) -> Iterator[Visits]:
+    visits = Visits(server, contexts)
+    yield visits
+    visits.check()
+
+
+@pytest.fixture
+def tab(visits_of_module: Visits) -> PainterPage:
+    """A desktop tab that a module's tests share, as good as new: nothing painted, everything at its default."""
+    tab = visits_of_module.tabs[0] if visits_of_module.tabs else visits_of_module()
+    tab.renew()
+    return tab

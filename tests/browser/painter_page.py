@@ -31,6 +31,7 @@ class PainterPage:
         self.context, self.url = context, url
         self.errors: list[str] = []
         self.strangers: list[str] = []
+        self.results = 0  # redraws that this visitor has had
         self.page = context.new_page()
         self.page.set_default_timeout(30_000)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -78,6 +79,18 @@ class PainterPage:
 
     # -- doing ------------------------------------------------------------------------------------------
 
+    def renew(self) -> None:
+        """Back to how the page opens, without loading it."""
+        self.page.mouse.move(5, 5)
+        self.page.locator(".stage").focus()
+        before = self.count("pictures")
+        self.page.get_by_role("button", name="Load example 1", exact=True).click()
+        self.wait_for_count("pictures", before + 1)
+        self.page.get_by_label("Brush", exact=True).click()
+        self.page.get_by_label("Brush size").fill("60")
+        self.page.get_by_label("Lock").uncheck()
+        self.page.locator("#candidates label").nth(0).click()
+
     def stroke(self, *points: Point) -> None:
         mouse = self.page.mouse
         mouse.move(*self.place(points[0]))
@@ -105,10 +118,11 @@ class PainterPage:
     def seed(self) -> int:
         return int(self.page.locator("#seed input").input_value())
 
-    def redraw(self, number: int, seconds: float = 60) -> str:
-        """Press Redraw and wait for the visit's ``number``-th result; returns the status line."""
+    def redraw(self, seconds: float = 60) -> str:
+        """Press Redraw and wait for the result; returns the status line."""
         self.click("Redraw")
-        return self.wait_for_text("#status", f"Done {number} ", seconds)
+        self.results += 1
+        return self.wait_for_text("#status", f"Done {self.results} ", seconds)
 
     def download(self) -> tuple[Image.Image, dict]:
         """The downloaded PNG and the settings in it."""

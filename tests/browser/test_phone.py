@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-PHONE = {
-    "viewport": {"width": 390, "height": 844},
-    "has_touch": True,
-    "is_mobile": True,
-    "device_scale_factor": 2,
-}
 LINE = ((300, 420), (700, 620))
 
 
@@ -41,7 +35,7 @@ class Fingers:
 
 @pytest.fixture
 def phone(visit):
-    return visit(**PHONE)
+    return visit("phone")
 
 
 def test_a_finger_paints_and_the_page_stays(phone):
@@ -74,5 +68,5 @@ def test_everything_fits_and_a_redraw_works(phone):
         assert box["height"] >= 40
     Fingers(phone).draw(*LINE)
     phone.set_steps(3)
-    phone.redraw(1)
+    phone.redraw()
     assert phone.count("drawn") == phone.count("sent")

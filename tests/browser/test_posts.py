@@ -46,8 +46,7 @@ BAD_POSTS = {
 }
 
 
-def test_bad_posts_get_a_message_and_the_server_lives(visit):
-    tab = visit()
+def test_bad_posts_get_a_message_and_the_server_lives(tab):
     tab.page.get_by_label("Lock").check()
     tab.stroke(*LINE)
     tab.set_steps(1)
@@ -57,18 +56,16 @@ def test_bad_posts_get_a_message_and_the_server_lives(visit):
         tab.page.wait_for_selector(".sundae[data-busy='0'] .message:not([hidden])")
         assert "went wrong" not in tab.text(".message p"), name
         tab.plain_post()
-    tab.redraw(1)
+    tab.redraw()
     assert tab.page.locator(".message").is_hidden()
 
 
-def test_redraw_without_a_mask_says_so(visit):
-    tab = visit()
+def test_redraw_without_a_mask_says_so(tab):
     tab.click("Redraw")
     tab.wait_for_text(".message p", "Paint over what should change")
 
 
-def test_a_full_queue_is_a_kind_message(visit):
-    tab = visit()
+def test_a_full_queue_is_a_kind_message(tab):
     tab.stroke(*LINE)
     answer = '{"detail": "Queue is full. Max size is 20 and size is 20."}'
     tab.page.route("**/queue/join*", lambda route: route.fulfill(status=503, body=answer))
@@ -77,41 +74,41 @@ def test_a_full_queue_is_a_kind_message(visit):
     tab.errors.clear()  # the browser logs the 503
     tab.plain_post()
     tab.set_steps(1)
-    tab.redraw(1)
+    tab.redraw()
 
 
 @pytest.mark.parametrize("way", ["open", "drop", "paste"])
-def test_a_picture_is_loaded_and_comes_back_at_its_size(visit, server, way):
-    tab = visit()
+def test_a_picture_is_loaded_and_comes_back_at_its_size(tab, server, way):
     image = gradient(500, 700)
     if way == "open":
         tab.page.locator("[data-file]").set_input_files(
-            {"name": "gradient.png", "mimeType": "image/png", "buffer": file_bytes(image)}
+            {"name": "open.png", "mimeType": "image/png", "buffer": file_bytes(image)}
         )
     else:
-        tab.drop("gradient.png", file_bytes(image), way)
-    tab.wait_for_text("#status", "gradient.png, 500 × 700")
-    assert not list(server.files.rglob("*.png")), "the upload must not stay on disk"
+        tab.drop(f"{way}.png", file_bytes(image), way)
+    tab.wait_for_text("#status", f"{way}.png, 500 × 700")
+    uploads = [
+        path for path in server.files.rglob("*.png") if "sundae" not in str(path.relative_to(server.files))
+    ]
+    assert uploads == [], "the upload must not stay on disk"
     tab.stroke(*LINE)
     tab.set_steps(1)
-    tab.redraw(1)
+    tab.redraw()
     result = tab.download()[0]
     assert result.size == (500, 700)
     changed = (np.asarray(result.convert("RGB")) != np.asarray(image)).any(-1)
     assert changed.any()
     assert not changed[~tab.mask()].any()
-    tab.page.close()
 
 
-def test_a_large_picture_is_painted_in_a_smaller_view(visit):
-    tab = visit()
+def test_a_large_picture_is_painted_in_a_smaller_view(tab):
     image = gradient(2400, 900)
     tab.drop("large.png", file_bytes(image))
     tab.wait_for_text("#status", "large.png, 2400 × 900")
     tab.stroke((900, 400), (1200, 400))
     assert tab.mask().shape == (768, 2048)
     tab.set_steps(1)
-    tab.redraw(1)
+    tab.redraw()
     result = tab.download()[0]
     assert result.size == (2400, 900)
     changed = (np.asarray(result.convert("RGB")) != np.asarray(image)).any(-1)
@@ -119,8 +116,7 @@ def test_a_large_picture_is_painted_in_a_smaller_view(visit):
     assert not changed[~full_mask(tab.mask(), (2400, 900))].any()
 
 
-def test_what_is_no_picture_is_refused_and_the_old_one_stays(visit):
-    tab = visit()
+def test_what_is_no_picture_is_refused_and_the_old_one_stays(tab):
     tab.stroke(*LINE)
     before = tab.mask()
     for name, data in (("notes.png", b"not a picture at all"), ("tiny.png", file_bytes(gradient(2, 2)))):
@@ -129,7 +125,7 @@ def test_what_is_no_picture_is_refused_and_the_old_one_stays(visit):
         tab.click("Dismiss the message")
     assert np.array_equal(tab.mask(), before)
     tab.set_steps(1)
-    tab.redraw(1)
+    tab.redraw()
 
 
 def test_programs_can_inpaint(server, tmp_path):

@@ -7,8 +7,7 @@ import numpy as np
 LINE = ((300, 420), (700, 420))
 
 
-def test_brush_paints_where_the_pointer_went(visit):
-    tab = visit()
+def test_brush_paints_where_the_pointer_went(tab):
     tab.stroke(*LINE)
     mask = tab.mask()
     rows, columns = np.nonzero(mask)
@@ -17,8 +16,7 @@ def test_brush_paints_where_the_pointer_went(visit):
     assert mask[420, 300:700].all()
 
 
-def test_undo_redo_invert_clear_and_eraser(visit):
-    tab = visit()
+def test_undo_redo_invert_clear_and_eraser(tab):
     tab.stroke(*LINE)
     first = tab.mask()
     tab.press("e")
@@ -41,8 +39,7 @@ def test_undo_redo_invert_clear_and_eraser(visit):
     assert np.array_equal(tab.mask(), first)
 
 
-def test_history_survives_being_baked(visit):
-    tab = visit()
+def test_history_survives_being_baked(tab):
     tab.stroke(*LINE)
     tab.page.evaluate("""() => { for (let i = 0; i < 130; i++)
       document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'i', bubbles: true })); }""")
@@ -52,8 +49,7 @@ def test_history_survives_being_baked(visit):
     assert np.array_equal(tab.mask(), once)
 
 
-def test_bracket_keys_change_the_brush(visit):
-    tab = visit()
+def test_bracket_keys_change_the_brush(tab):
     tab.stroke((512, 300), (512, 300))
     small = tab.mask().sum()
     tab.press("Delete")
@@ -64,8 +60,7 @@ def test_bracket_keys_change_the_brush(visit):
     assert tab.page.locator(".cursor.shown").count() == 1
 
 
-def test_zoom_pan_and_fit(visit):
-    tab = visit()
+def test_zoom_pan_and_fit(tab):
     whole = tab.page.locator("canvas.mask").bounding_box()
     tab.page.mouse.move(*tab.place((512, 512)))
     tab.page.mouse.wheel(0, -600)
@@ -84,8 +79,7 @@ def test_zoom_pan_and_fit(visit):
     assert tab.page.locator("canvas.mask").bounding_box() == whole
 
 
-def test_keys_do_nothing_while_a_number_is_typed(visit):
-    tab = visit()
+def test_keys_do_nothing_while_a_number_is_typed(tab):
     tab.stroke(*LINE)
     before = tab.mask()
     tab.page.locator("#seed input").focus()

@@ -4,6 +4,7 @@
 // per stroke and not a copy of the canvas; operations older than KEEP are baked into a second canvas.
 
 const TINT = '#3f6bff';
+const STRIPE = '#c9d6ff'; // so that the mask also shows on a picture of the tint's own colour
 const KEEP = 120;
 
 class Mask {
@@ -19,10 +20,10 @@ class Mask {
       canvas.width = width;
       canvas.height = height;
     }
+    this.paint = stripes(this.context, Math.max(width, height) / 64);
     this.done = [];
     this.undone = [];
     this.stroke = null;
-    this.painted = false;
   }
 
   begin(erase, size, point) {
@@ -97,7 +98,7 @@ class Mask {
 
   invert() {
     this.context.globalCompositeOperation = 'xor';
-    this.context.fillStyle = TINT;
+    this.context.fillStyle = this.paint;
     this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
   }
 
@@ -105,7 +106,7 @@ class Mask {
     const [from, to] = [stroke.points[index - 1], stroke.points[index]];
     const pen = this.context;
     pen.globalCompositeOperation = stroke.erase ? 'destination-out' : 'source-over';
-    pen.strokeStyle = TINT;
+    pen.strokeStyle = this.paint;
     pen.lineWidth = stroke.size;
     pen.lineCap = pen.lineJoin = 'round';
     pen.beginPath();
@@ -126,13 +127,30 @@ class Mask {
       any = any || inside;
     }
     if (!any) return null;
-    const canvas = copyCanvas(width, height);
+    const canvas = newCanvas(width, height);
     canvas.getContext('2d').putImageData(pixels, 0, 0);
     return canvas;
   }
 }
 
-function copyCanvas(width, height) {
+// Diagonal stripes, opaque everywhere, that repeat every ``period`` px.
+function stripes(context, period) {
+  const side = Math.max(8, Math.round(period));
+  const tile = newCanvas(side, side);
+  const pen = tile.getContext('2d');
+  pen.fillStyle = TINT;
+  pen.fillRect(0, 0, side, side);
+  pen.strokeStyle = STRIPE;
+  pen.lineWidth = side / 10;
+  for (const shift of [-side, 0, side]) {
+    pen.moveTo(shift - 1, side + 1);
+    pen.lineTo(shift + side + 1, -1);
+  }
+  pen.stroke();
+  return context.createPattern(tile, 'repeat');
+}
+
+function newCanvas(width, height) {
   const canvas = document.createElement('canvas');
   canvas.width = width;
   canvas.height = height;
@@ -141,7 +159,7 @@ function copyCanvas(width, height) {
 
 // White on black, as the server expects it: white is repainted.
 function maskPng(hard) {
-  const canvas = copyCanvas(hard.width, hard.height);
+  const canvas = newCanvas(hard.width, hard.height);
   const pen = canvas.getContext('2d');
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.drawImage(hard, 0, 0);

@@ -115,7 +115,7 @@ function nextFrame() {
 // The crop, kept only where the mask is: JPEG noise must not touch what was not painted.
 function clipped(crop, box, hard) {
   const [x, y, width, height] = box;
-  const canvas = copyCanvas(Math.ceil(width), Math.ceil(height));
+  const canvas = newCanvas(Math.ceil(width), Math.ceil(height));
   const pen = canvas.getContext('2d');
   pen.drawImage(crop, 0, 0, width, height);
   pen.globalCompositeOperation = 'destination-in';

@@ -167,7 +167,8 @@ def expand_batch(tokens: Tensor, token_mask: Tensor, samples: int) -> tuple[Tens
     """Tokens and mask with a batch of ``samples``; raises ValueError as :func:`sample` says."""
     if tokens.ndim != 4 or token_mask.shape[1:] != tokens.shape[1:3] or token_mask.dtype != torch.bool:
         raise ValueError(
-            f"expected tokens (B, h, w, q) and a bool token_mask (B, h, w), got {tuple(tokens.shape)} and {token_mask.dtype} {tuple(token_mask.shape)}"
+            "expected tokens (B, h, w, q) and a bool token_mask (B, h, w), "
+            f"got {tuple(tokens.shape)} and {token_mask.dtype} {tuple(token_mask.shape)}"
         )
     for name, tensor in (("tokens", tokens), ("token_mask", token_mask)):
         if tensor.shape[0] not in (1, samples):

@@ -1,5 +1,7 @@
 """sundae.sampler: denoisers whose answers are known, when samples freeze, what settings are refused."""
 
+import itertools
+
 import pytest
 import torch
 from tiny import Counted, Damaged, Keep, Oracle, Settles, Uniform, tiny_prior
@@ -118,7 +120,7 @@ def test_steps_tell_what_they_are():
     assert [step.index for step in steps] == [0, 1, 2, 3]
     assert {step.total for step in steps} == {3}
     assert [step.last for step in steps] == [False, False, False, True]
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in itertools.pairwise(steps):
         assert torch.equal(after.changed, (after.tokens != before.tokens).any(-1))
 
 

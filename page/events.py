@@ -1,4 +1,4 @@
-"""Events: the small dictionaries that the server posts to the painter (painter.js, ``received``)."""
+"""Events: the small dictionaries that the server posts to the painter (exchange.js, ``received``)."""
 
 from __future__ import annotations
 

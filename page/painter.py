@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("mask.js", "view.js", "player.js", "painter.js")  # one scope, in this order
-SLOTS = 8  # as in painter.js
-MAX_UPLOAD = "64mb"  # as in painter.js
+SCRIPTS = ("mask.js", "view.js", "player.js", "painter.js", "exchange.js")  # one scope, in this order
+SLOTS = 8  # as in exchange.js
+MAX_UPLOAD = "64mb"  # as in exchange.js
 
 
 @cache

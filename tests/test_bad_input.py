@@ -423,6 +423,12 @@ def test_a_bundle_without_a_prior_cannot_paint(refused, bundles, tmp_path):
     refused(["sample", "-o", "out.png", "--model", str(tmp_path / "tokenizer")])
 
 
+def test_names_cannot_break_the_line_or_steer_the_terminal(refused, tmp_path):
+    folder = tmp_path / "two\nlines \x1b[31m"
+    folder.mkdir()
+    assert "\x1b" not in refused(["info", str(folder)])
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
 def test_no_permission(refused, tmp_path):
     (tmp_path / "secret.png").write_bytes(b"x")

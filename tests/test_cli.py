@@ -321,7 +321,7 @@ def interrupt_at(monkeypatch, owner: object, name: str, call: int) -> None:
         (Prepared, "composite", 7),
         (cli.images, "save_picture", 5),  # two rehearsals, then the frames
         (cli, "file_hash", 2),  # the second result is on disk, but not yet reported
-        (cli.os, "replace", 13),  # among the frames that move to their place
+        (cli.os, "replace", 15),  # two frames have moved to their place, six have not
     ],
 )
 def test_ctrl_c_leaves_nothing_of_an_inpainting(desk, inpaint, monkeypatch, owner, name, call):
@@ -342,7 +342,10 @@ def test_ctrl_c_leaves_the_samples_that_are_done(desk, tiny, capsys, monkeypatch
     assert pixels("s-0.png").shape == (32, 32, 3)
 
 
-def test_an_error_in_the_middle_leaves_nothing_either(desk, inpaint, monkeypatch):
+@pytest.mark.parametrize("old", [{}, {"out-0.png": b"old"}], ids=["new", "over an old one"])
+def test_an_error_in_the_middle_leaves_nothing_new(desk, inpaint, monkeypatch, old):
+    for name, data in old.items():
+        Path(name).write_bytes(data)
     original, calls = cli.images.save_picture, []
 
     def full(*args, **kwargs):
@@ -353,7 +356,8 @@ def test_an_error_in_the_middle_leaves_nothing_either(desk, inpaint, monkeypatch
 
     monkeypatch.setattr(cli.images, "save_picture", full)
     before = files(desk)
-    printed = inpaint("--candidates", "2", code=2)  # one rehearsal, the first result, and no room for the second
+    # One rehearsal, the first result, and no room for the second.
+    printed = inpaint("--candidates", "2", "--overwrite", code=2)
     assert "No space left on device" in printed.err
     assert files(desk) == before
 

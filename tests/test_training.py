@@ -147,13 +147,15 @@ def test_codebooks_follow_the_data():
 
 
 def test_averages_are_the_ones_by_hand():
-    """One code, one step: count and total move by 1 - decay towards the batch."""
-    quantizer = ResidualQuantizer(1, 1, 2)
+    """One code a book, one step: count and total move by 1 - decay towards the rows, or what is left of them."""
+    quantizer = ResidualQuantizer(2, 1, 2)
+    quantizer.codebooks[0] = 1.0
     trainer = CodebookTrainer(quantizer, decay=0.9)
     rows = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
-    trainer.learn(quantizer, rows, torch.zeros(2, 1, dtype=torch.int64))
-    assert trainer.count.tolist() == [[pytest.approx(0.9 * 1 + 0.1 * 2)]]
+    trainer.learn(quantizer, rows, torch.zeros(2, 2, dtype=torch.int64))
+    assert torch.allclose(trainer.count, torch.full((2, 1), 0.9 * 1 + 0.1 * 2))
     assert torch.allclose(quantizer.codebooks[0, 0], torch.tensor([0.4, 0.8]) / 1.1)
+    assert torch.allclose(quantizer.codebooks[1, 0], torch.tensor([0.2, 0.6]) / 1.1)
 
 
 def test_second_book_learns_what_the_first_leaves():

@@ -143,14 +143,14 @@ class Visits:
 
 
 @pytest.fixture
-def visit(server: Server, contexts: dict[str, BrowserContext]) -> Iterator[Visits]:
+def visit(contexts: dict[str, BrowserContext], server: Server) -> Iterator[Visits]:
     visits = Visits(server, contexts)
     yield visits
     visits.check()
 
 
 @pytest.fixture(scope="module")
-def visits_of_module(server: Server, contexts: dict[str, BrowserContext]) -> Iterator[Visits]:
+def visits_of_module(contexts: dict[str, BrowserContext], server: Server) -> Iterator[Visits]:
     visits = Visits(server, contexts)
     yield visits
     visits.check()

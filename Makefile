@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: app test lint clean
 
 app: $(VENV)/run.done
-	$(BIN)/python app.py $(ARGS)
+	$(BIN)/python app.py --open $(ARGS)
 
 test: $(VENV)/dev.done
 	@sh tests/install_chromium.sh

@@ -110,9 +110,7 @@ def wire(
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--model", default=MODEL, help="a bundled name, a folder or a Hub id (default: %(default)s)"
-    )
+    parser.add_argument("--model", default=MODEL, help="a bundled name or a folder (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="where the model runs (default: %(default)s)")
     parser.add_argument(
         "--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="default: %(default)s"
@@ -121,6 +119,7 @@ def arguments() -> argparse.Namespace:
         "--port", type=int, default=None, help="default: GRADIO_SERVER_PORT, else 7860 or the next free"
     )
     parser.add_argument("--examples", type=Path, default=EXAMPLES, help="a folder of pictures to offer")
+    parser.add_argument("--open", action="store_true", help="open the page in this machine's browser")
     parser.add_argument(
         "--share", action="store_true", help="a public link through gradio's relay (default: no)"
     )
@@ -141,7 +140,8 @@ def main() -> None:
         loading.result()
     except (ValueError, OSError) as error:
         sys.exit(f"app.py: {error}")
-    demo.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_settings())
+    address = {"server_name": options.host, "server_port": options.port}
+    demo.launch(**address, share=options.share, inbrowser=options.open, **launch_settings())
 
 
 if __name__ == "__main__":

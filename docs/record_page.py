@@ -59,12 +59,14 @@ def main() -> None:
     port = free_port()
     log = Path(subprocess.check_output(["mktemp"], text=True).strip())
     server = subprocess.Popen(
-        [sys.executable, str(ROOT / "app.py"), "--port", str(port)], stdout=log.open("w"), stderr=subprocess.STDOUT
+        [sys.executable, str(ROOT / "app.py"), "--port", str(port)],
+        stdout=log.open("w"),
+        stderr=subprocess.STDOUT,
     )
     try:
         wait_until_up(f"http://127.0.0.1:{port}/", server, log)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+            browser = playwright.chromium.launch(executable_path=find_chromium(playwright), args=FLAGS)
             context = browser.new_context(viewport=VIEW, device_scale_factor=1)
             page = PainterPage(context, f"http://127.0.0.1:{port}/")
             mouth = [[(430, 650), (512, 665), (600, 650)], [(600, 690), (512, 705), (440, 690)]]
@@ -74,7 +76,9 @@ def main() -> None:
         server.terminate()
         server.wait(15)
     target = ROOT / "docs" / "page.webp"
-    frames[0].save(target, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0, quality=70, method=4)
+    frames[0].save(
+        target, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0, quality=70, method=4
+    )
     print(f"{target.relative_to(ROOT)}: {len(frames)} frames, {target.stat().st_size / 1000:.0f} kB")
 
 

@@ -261,7 +261,8 @@ def sample(options: argparse.Namespace) -> tuple[Report, Lines]:
     clock, config = Clock(), sampler_config(options)
     targets = numbered(options.output, options.seed, options.count)
     check_targets(list(targets.values()), options.overwrite)
-    rehearse(images.load_picture(np.zeros((MIN_SIDE, MIN_SIDE, 3), np.uint8)), options.output)
+    picture = images.load_picture(np.zeros((MIN_SIDE, MIN_SIDE, 3), np.uint8))
+    rehearse(picture, options.output)
     model = load_model(options, clock)
     outputs = []
     with progress(config, len(targets)) as bar:
@@ -271,7 +272,8 @@ def sample(options: argparse.Namespace) -> tuple[Report, Lines]:
                 frame = last_frame(generate(model, [seed], config, *size, every=bar_every(config)), bar)
             with clock.measure("save"), all_or_nothing() as undo:
                 outputs.append(save(frame, target, settings(model, config, seed), options.overwrite, undo))
-    report = base_report(options, model, frame.prepared.picture, outputs, clock)
+            picture = frame.prepared.picture
+    report = base_report(options, model, picture, outputs, clock)
     report |= {"settings": dict(vars(config)), "seeds": list(targets)}
     return report, summary(report)
 

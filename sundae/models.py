@@ -93,5 +93,7 @@ def load(name: str | Path = DEFAULT_MODEL, device: str = "cpu") -> Model:
     prior = load_prior(folder).to(target) if "prior" in content["parts"] else None
     books = [(part.config.codebook_size, part.config.depth) for part in (tokenizer, prior) if part]
     if len(set(books)) > 1:
-        raise ValueError(f"expected a prior over the tokenizer's codes {books[0]} (size, depth), got {books[1]}")
+        raise ValueError(
+            f"expected a prior over the tokenizer's codes {books[0]} (size, depth), got {books[1]}"
+        )
     return Model(folder.resolve().name, tokenizer, prior, content, target)

@@ -71,7 +71,7 @@ def unrolled_loss(
         rate: float ``(B,)`` corruption rate of each sample.
         unroll_steps: T >= 1.
     """
-    known = ~token_mask & ~token_mask.flatten(1).all(1)[:, None, None]
+    known = ~token_mask
     truth = tokens[token_mask]
     state = corrupt(tokens, token_mask, rate, denoiser.codebook_size)
     losses, first = [], None

@@ -120,7 +120,7 @@ def sample(
     seeds = check_seeds(seeds)
     state, mask = expand_batch(tokens, token_mask, len(seeds))
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    known = ~mask & ~mask.flatten(1).all(1)[:, None, None]
+    known = ~mask
     start = torch.stack(
         [
             add_noise(s, m, config.strength, denoiser.codebook_size, g)

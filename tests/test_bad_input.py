@@ -118,7 +118,9 @@ def edit_weights(change: Callable[[dict], object]) -> Callable[[Path], None]:
         state = load_file(path)
         change(state)
         save_file(state, path)
-        edit_part(lambda part: part.update(files={path.name: file_hash(path)}, hash=tensors_hash(state)))(bundle)
+        edit_part(lambda part: part.update(files={path.name: file_hash(path)}, hash=tensors_hash(state)))(
+            bundle
+        )
 
     return damage
 
@@ -153,12 +155,17 @@ def set_inf(state: dict[str, torch.Tensor]) -> None:
 
 BUNDLES: dict[str, Callable[[Path], object]] = {
     "flipped bit": edit_bytes(lambda data: data[:-1] + bytes([data[-1] ^ 1])),
-    "flipped bit in the tokenizer": edit_bytes(lambda data: data[:-9] + b"#" + data[-8:], "tokenizer.safetensors"),
+    "flipped bit in the tokenizer": edit_bytes(
+        lambda data: data[:-9] + b"#" + data[-8:], "tokenizer.safetensors"
+    ),
     "cut weights": edit_bytes(lambda data: data[: len(data) // 2]),
     "empty weights": edit_bytes(lambda data: b""),
     "no weights": lambda bundle: (bundle / "prior.safetensors").unlink(),
     "no tokenizer weights": lambda bundle: (bundle / "tokenizer.safetensors").unlink(),
-    "weights are a folder": lambda bundle: ((bundle / "prior.safetensors").unlink(), (bundle / "prior.safetensors").mkdir()),
+    "weights are a folder": lambda bundle: (
+        (bundle / "prior.safetensors").unlink(),
+        (bundle / "prior.safetensors").mkdir(),
+    ),
     "not safetensors": not_safetensors,
     "changed file hash": edit_part(lambda part: part.update(files={"prior.safetensors": "0" * 64})),
     "file hash is a number": edit_part(lambda part: part.update(files={"prior.safetensors": 5})),
@@ -170,7 +177,10 @@ BUNDLES: dict[str, Callable[[Path], object]] = {
     "missing tensor": edit_weights(lambda state: state.pop("position")),
     "extra tensor": edit_weights(lambda state: state.update(extra=torch.zeros(2))),
     "no config": lambda bundle: (bundle / "config.json").unlink(),
-    "config is a folder": lambda bundle: ((bundle / "config.json").unlink(), (bundle / "config.json").mkdir()),
+    "config is a folder": lambda bundle: (
+        (bundle / "config.json").unlink(),
+        (bundle / "config.json").mkdir(),
+    ),
     "empty config": lambda bundle: (bundle / "config.json").write_text(""),
     "config is no JSON": lambda bundle: (bundle / "config.json").write_text("{'a': 1}"),
     "config is binary": lambda bundle: (bundle / "config.json").write_bytes(b"\xff\xfe\x00"),
@@ -201,7 +211,7 @@ BUNDLES: dict[str, Callable[[Path], object]] = {
     "grid of one side": edit_part(lambda part: part["config"].update(grid=[4])),
     "grid of three sides": edit_part(lambda part: part["config"].update(grid=[4, 4, 4])),
     "no levels": edit_part(lambda part: part["config"].update(levels=[])),
-    "path out of the folder": rename_file("../prior.safetensors"),
+    "path out of the folder": rename_file("../good/prior.safetensors"),
     "absolute path": rename_file("/etc/passwd"),
     "path with a null": rename_file("prior\0.safetensors"),
     "file of another kind": rename_file("prior.pickle"),
@@ -275,7 +285,19 @@ def assert_one_line(text: str) -> None:
 
 
 def inpaint(*extra: str, image="face.png", mask="mask.png", out="out.png", model="good") -> list[str]:
-    return ["inpaint", image, "--mask", mask, "-o", out, "--model", f"../bundles/{model}", "--steps", "1", *extra]
+    return [
+        "inpaint",
+        image,
+        "--mask",
+        mask,
+        "-o",
+        out,
+        "--model",
+        f"../bundles/{model}",
+        "--steps",
+        "1",
+        *extra,
+    ]
 
 
 def test_the_good_files_are_good(unchanged, tmp_path, capsys):
@@ -306,7 +328,16 @@ def test_bad_picture_to_reconstruct(refused, name):
 BAD_MASKS = [
     *(f"half.{extension}" for extension in FORMATS),
     *("black.png", "grey.png", "clear.png", "taller.png", "quarter.png", "text.png", "zero.png", "bomb.png"),
-    *("bomb.gif", "hollow.png", "float.tif", "folder.png", "nothing.png", "loop.png", "pipe.png", "absent.png"),
+    *(
+        "bomb.gif",
+        "hollow.png",
+        "float.tif",
+        "folder.png",
+        "nothing.png",
+        "loop.png",
+        "pipe.png",
+        "absent.png",
+    ),
     *("", "null\0.png", "x" * 300 + ".png"),
 ]
 
@@ -327,8 +358,14 @@ BAD_OPTIONS = [
     *(("--feather", value) for value in ("-1", "513", "inf", "1.0")),
     *(("--mask-rule", value) for value in ("some", "", "ANY")),
     *(("--device", value) for value in ("", "toaster", "cuda:99", "meta", "cpu:x")),
-    *(("--model", value) for value in ("unknown", "", "../nowhere", "face.png", "loop.png", "null\0", "x" * 300)),
-    *(("--frames", value) for value in ("full", "existing.png", "no/frames", "out.png", "loop.png", "nothing.png")),
+    *(
+        ("--model", value)
+        for value in ("unknown", "", "../nowhere", "face.png", "loop.png", "null\0", "x" * 300)
+    ),
+    *(
+        ("--frames", value)
+        for value in ("full", "existing.png", "no/frames", "out.png", "loop.png", "nothing.png")
+    ),
     ("--surprise", "1"),
     ("--seeds", "1"),
     ("--json=yes",),
@@ -350,8 +387,28 @@ def test_a_mask_without_a_whole_token_under_the_rule_all(refused):
 
 
 BAD_OUTPUTS = [
-    *("existing.png", "face.png", "mask.png", "folder.png", "no/out.png", "out", "out.txt", "out.png.exe", ""),
-    *(".", "..", ".png", "nothing.png", "loop.png", "face.png/out.png", "pipe.png", "null\0.png", "x" * 300 + ".png"),
+    *(
+        "existing.png",
+        "face.png",
+        "mask.png",
+        "folder.png",
+        "no/out.png",
+        "out",
+        "out.txt",
+        "out.png.exe",
+        "",
+    ),
+    *(
+        ".",
+        "..",
+        ".png",
+        "nothing.png",
+        "loop.png",
+        "face.png/out.png",
+        "pipe.png",
+        "null\0.png",
+        "x" * 300 + ".png",
+    ),
     "/proc/out.png",
 ]
 
@@ -361,12 +418,16 @@ def test_bad_output(refused, name):
     refused(inpaint(out=name))
 
 
-@pytest.mark.parametrize("name", ["folder.png", "loop.png", "nothing.png", "pipe.png", "no/out.png", "out.txt"])
+@pytest.mark.parametrize(
+    "name", ["folder.png", "loop.png", "nothing.png", "pipe.png", "no/out.png", "out.txt"]
+)
 def test_bad_output_even_when_it_may_be_replaced(refused, name):
     refused(inpaint("--overwrite", out=name))
 
 
-@pytest.mark.parametrize(("image", "out"), [("alpha.png", "out.jpg"), ("alpha.png", "out.bmp"), ("cmyk.tif", "out.png")])
+@pytest.mark.parametrize(
+    ("image", "out"), [("alpha.png", "out.jpg"), ("alpha.png", "out.bmp"), ("cmyk.tif", "out.png")]
+)
 def test_a_format_that_does_not_hold_the_picture(refused, image, out):
     refused(inpaint(image=image, out=out))
 
@@ -439,7 +500,9 @@ def test_no_permission(refused, tmp_path):
     refused(inpaint(out=str(tmp_path / "closed" / "out.png")))
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")]
+)
 def test_a_disk_that_refuses(refused, monkeypatch, error):
     original = Path.open
 
@@ -460,7 +523,9 @@ def test_a_disk_that_refuses(refused, monkeypatch, error):
 )
 def test_the_same_from_outside(unchanged, argv):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-m", "sundae", *argv], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "sundae", *argv], env=environment, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert_one_line(done.stderr)
 
@@ -588,7 +653,9 @@ def test_bad_bundle_for_the_library(bundles, name):
     complain(lambda: sundae.load(bundles / name))
 
 
-@pytest.mark.parametrize("name", ["existing.png", "folder.png", "no/out.png", "out.txt", "nothing.png", "loop.png"])
+@pytest.mark.parametrize(
+    "name", ["existing.png", "folder.png", "no/out.png", "out.txt", "nothing.png", "loop.png"]
+)
 def test_bad_target_of_a_picture(unchanged, name):
     picture = load_picture("face.png")
     complain(lambda: save_picture(picture.image, name, picture))

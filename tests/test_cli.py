@@ -46,7 +46,19 @@ def inpaint(desk, tiny, capsys):
     """Run inpaint with the desk's files; returns its JSON."""
 
     def run(*extra: str, out: str = "out.png", code: int = 0):
-        argv = ["inpaint", "face.png", "--mask", "mask.png", "-o", out, "--model", tiny, "--steps", "3", "--json"]
+        argv = [
+            "inpaint",
+            "face.png",
+            "--mask",
+            "mask.png",
+            "-o",
+            out,
+            "--model",
+            tiny,
+            "--steps",
+            "3",
+            "--json",
+        ]
         assert main([*argv, *extra]) == code
         printed = capsys.readouterr()
         if code:
@@ -116,7 +128,15 @@ def test_a_png_carries_the_settings_that_made_it(desk, inpaint, tiny, capsys):
     assert expected.items() <= about.items()
     again = [
         f"--{key.replace('_', '-')}={about[key]}"
-        for key in ("seed", "temperature_start", "temperature_end", "strength", "grow", "feather", "mask_rule")
+        for key in (
+            "seed",
+            "temperature_start",
+            "temperature_end",
+            "strength",
+            "grow",
+            "feather",
+            "mask_rule",
+        )
     ]
     inpaint(*again, out="again.png")
     assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
@@ -215,6 +235,11 @@ def test_what_cannot_be_written_is_known_before_the_model_is_loaded(desk, inpain
     before = files(desk)
     inpaint(*extra, out=taken if taken.startswith(("no/", "out.txt")) else "out.png", code=2)
     assert files(desk) == before
+
+
+def test_frames_cannot_have_the_name_of_the_output(desk, inpaint, monkeypatch):
+    monkeypatch.setattr(cli, "load", lambda *_: pytest.fail("the model was loaded"))
+    inpaint("--frames", "./out.png", code=2)
 
 
 def test_a_picture_with_alpha_keeps_it_and_is_refused_as_jpeg(desk, inpaint):

@@ -127,7 +127,10 @@ class RandomCrops(Dataset):
     often seen (without this, irises changed their colour).
     """
 
-    eyes = ((0.469, 0.398), (0.469, 0.602))  # row and column of the eyes of an aligned face, in heights and widths
+    eyes = (
+        (0.469, 0.398),
+        (0.469, 0.602),
+    )  # row and column of the eyes of an aligned face, in heights and widths
 
     def __init__(
         self, source: PictureSource, crop: int, per_picture: int, seed: int, items: int, eye_share: float

@@ -25,9 +25,8 @@ def random_hole(h: int, w: int, rng: np.random.Generator) -> np.ndarray:
 
 def rectangle(h: int, w: int, rng: np.random.Generator) -> np.ndarray:
     """An upright rectangle with sides from 1 cell to most of the grid, small ones as likely as large ones."""
-    height, width = (
-        int(np.ceil(side * np.exp(rng.uniform(np.log(1.5 / side), np.log(0.9))))) for side in (h, w)
-    )
+    shares = (np.exp(rng.uniform(np.log(min(1.5 / side, 0.9)), np.log(0.9))) for side in (h, w))
+    height, width = (int(np.ceil(side * share)) for side, share in zip((h, w), shares))
     top, left = rng.integers(h - height + 1), rng.integers(w - width + 1)
     hole = np.zeros((h, w), bool)
     hole[top : top + height, left : left + width] = True

@@ -33,6 +33,9 @@ def build(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:
             raise ValueError(
                 f"unknown setting {key!r} in {where}" + (f"; did you mean {near[0]!r}?" if near else "")
             )
+    for field in dataclasses.fields(cls):
+        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise ValueError(f"expected the setting {field.name!r} in {where}, found none")
     return cls(**{key: convert(value, hints[key], f"{where}: {key}") for key, value in values.items()})
 
 

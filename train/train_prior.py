@@ -215,7 +215,10 @@ def run(trainer: PriorTrainer, shards: TokenShards, validation: TokenShards, che
     items = HoledTokens(shards, o.seed, o.steps * o.batch_size, o.full_noise)
     remaining = Subset(items, range(trainer.step * o.batch_size, len(items)))
     per_process = o.batch_size // accelerator.num_processes
-    loader = accelerator.prepare(DataLoader(remaining, per_process, num_workers=o.workers, drop_last=True))
+    loader = DataLoader(
+        remaining, per_process, num_workers=o.workers, drop_last=True, generator=torch.Generator()
+    )
+    loader = accelerator.prepare(loader)  # its own generator: making an iterator must not move the global one
     accelerator.print(f"{len(shards)} pictures, from step {first}", flush=True)
     bar = tqdm(
         total=o.steps,

@@ -45,7 +45,9 @@ class TokenizerSettings:
     start_from: str = ""  # state.pt of another run whose weights begin this one
     crop: int = 256  # px
     per_picture: int = 4  # crops cut from one loaded picture
-    eye_share: float = 0.4  # share of the crops centred on an eye of an aligned face; codes go where crops are
+    eye_share: float = (
+        0.4  # share of the crops centred on an eye of an aligned face; codes go where crops are
+    )
     batch_size: int = 8  # crops
     steps: int = 3000
     max_minutes: float = 1e9
@@ -231,6 +233,10 @@ def main(argv: list[str] | None = None) -> None:
     if flags.dry_run:
         return
     training, held_out = split(open_source(options.data, options.size), options.held_out)
+    if not len(training) or not len(held_out):
+        raise ValueError(
+            f"expected pictures on both sides of the split, got {len(training)} and {len(held_out)}: change held_out"
+        )
     validation = torch.cat([to_tensor(held_out[i][None]) for i in range(min(6, len(held_out)))])
     checkpoint = Path(options.out) / "state.pt"
     trainer.start(torch.cat([to_tensor(training[i][None]) for i in range(min(24, len(training)))]))
@@ -249,7 +255,11 @@ def run(trainer: TokenizerTrainer, training, validation: Tensor, checkpoint: Pat
     crops = RandomCrops(training, o.crop, o.per_picture, o.seed, o.steps * pictures_per_step, o.eye_share)
     remaining = torch.utils.data.Subset(crops, range(trainer.step * pictures_per_step, len(crops)))
     loader = DataLoader(
-        remaining, batch_size=pictures_per_step, num_workers=o.workers, persistent_workers=o.workers > 0
+        remaining,
+        batch_size=pictures_per_step,
+        num_workers=o.workers,
+        persistent_workers=o.workers > 0,
+        generator=torch.Generator(),  # making an iterator must not move the global generator: resuming is exact
     )
     bar = tqdm(total=o.steps, initial=trainer.step, unit="step", disable=not sys.stderr.isatty())
     first = trainer.step

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from painter_page import PainterPage
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -57,9 +57,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def find_chromium() -> str:
+def find_chromium(playwright: Playwright) -> str:
+    """CHROMIUM, or one on the path, or playwright's own; a failed test, never a skipped one, if there is none."""
     names = ("chromium", "chromium-browser", "google-chrome")
+    own = playwright.chromium.executable_path
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    found = found or (own if Path(own).exists() else None)
     if not found:
         pytest.fail(
             "no browser: install chromium or name one in the CHROMIUM environment variable", pytrace=False
@@ -108,7 +111,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=find_chromium(), headless=True, args=FLAGS)
+        launched = playwright.chromium.launch(
+            executable_path=find_chromium(playwright), headless=True, args=FLAGS
+        )
         yield launched
         launched.close()
 

@@ -7,15 +7,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-cv2 = pytest.importorskip("cv2")
-pytest.importorskip("skia")
-pytest.importorskip("skimage")
-pytest.importorskip("tqdm")
-
-from train import contact_sheet, evaluate, features, portraits  # noqa: E402
+from train import contact_sheet, evaluate, features, portraits
 
 SIZE = 512
 FIRST = portraits.HELD_OUT.start

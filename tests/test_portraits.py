@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("skia")
-
-from train import portraits  # noqa: E402
-from train.portrait.geometry import CENTRE_X, EYE_OFFSET, EYE_Y, MOUTH_Y  # noqa: E402
+from train import portraits
+from train.portrait.geometry import CENTRE_X, EYE_OFFSET, EYE_Y, MOUTH_Y
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -127,7 +125,6 @@ def test_rare_things_are_rare() -> None:
 
 
 def test_command_line_writes_and_skips(tmp_path: Path) -> None:
-    pytest.importorskip("tqdm")
     arguments = ["--out", str(tmp_path), "--first", "5", "--count", "2", "--size", "64", "--labels"]
     portraits.main(arguments)
     first = (tmp_path / "000005.webp").stat().st_mtime_ns

@@ -8,7 +8,7 @@ for frame in prepared.run(seeds=[7]):
     frame.image().save(f"step-{frame.index:02}.png")
 """
 
-from sundae.models import Model, load, models
+from sundae.bundles import Model, load, models
 from sundae.pipeline import Frame, Inpainter, Prepared, generate, reconstruct
 from sundae.sampler import SamplerConfig, SampleStep, sample
 from sundae.version import __version__

@@ -30,16 +30,15 @@ from tqdm import tqdm
 
 from sundae import image as images
 from sundae import masks
+from sundae.bundles import DEFAULT_MODEL, Model, find, load, models, weights_folder
 from sundae.checkpoint import file_hash, read_config
 from sundae.image import MAX_SIDE, MIN_SIDE, Picture
-from sundae.models import DEFAULT_MODEL, Model, find, load, models, weights_folder
 from sundae.pipeline import DEFAULT_FEATHER, Frame, Inpainter, generate, reconstruct, settings
 from sundae.sampler import MAX_SEED, MAX_STEPS, SamplerConfig
 from sundae.version import __version__
 
 MAX_CANDIDATES = 16
 MAX_COUNT = 1000
-SHOWN_FRAMES = 8  # decoded on the way when only a progress bar watches
 
 Report = dict[str, Any]  # what --json prints
 Lines = list[str]  # what is printed without it
@@ -234,13 +233,12 @@ def inpaint(options: argparse.Namespace) -> tuple[Report, Lines]:
         edges = {"grow": options.grow, "feather": options.feather, "mask_rule": options.mask_rule}
         prepared = Inpainter(model).prepare(picture, hole, **edges)
     abouts = {seed: settings(model, config, seed) | edges for seed in targets}
-    every = 1 if options.frames else bar_every(config)
     with hidden_folder(options.frames) as hidden, progress(config, len(targets)) as bar:
         finals = {}
         for seed, about in abouts.items():
             keep = frame_saver(hidden, about, len(targets) > 1)
             with clock.measure("sample"):
-                finals[seed] = last_frame(prepared.run(config, [seed], every), bar, keep)
+                finals[seed] = last_frame(prepared.run(config, [seed]), bar, keep)
         with clock.measure("save"), all_or_nothing() as undo:
             outputs = [save(finals[s], targets[s], abouts[s], options.overwrite, undo) for s in targets]
             kept = publish(hidden, options.frames, undo) if hidden else 0
@@ -269,7 +267,7 @@ def sample(options: argparse.Namespace) -> tuple[Report, Lines]:
         for seed, target in targets.items():
             with clock.measure("sample"):
                 size = (options.width, options.height)
-                frame = last_frame(generate(model, [seed], config, *size, every=bar_every(config)), bar)
+                frame = last_frame(generate(model, [seed], config, *size), bar)
             with clock.measure("save"), all_or_nothing() as undo:
                 outputs.append(save(frame, target, settings(model, config, seed), options.overwrite, undo))
             picture = frame.prepared.picture
@@ -391,11 +389,6 @@ def last_frame(frames: Iterator[Frame], bar: tqdm, keep: Callable[[Frame], None]
 def progress(config: SamplerConfig, runs: int) -> tqdm:
     """A bar over all steps on stderr; nothing where that is no terminal."""
     return tqdm(total=config.steps * runs, unit="step", disable=None, leave=False, file=sys.stderr)
-
-
-def bar_every(config: SamplerConfig) -> int:
-    """Steps between frames that only the bar watches: each costs a decoding."""
-    return max(1, config.steps // SHOWN_FRAMES) if sys.stderr.isatty() else config.steps
 
 
 # -- files ---------------------------------------------------------------------------------------------------

@@ -76,6 +76,24 @@ class Stage(nn.ModuleList):
         return x
 
 
+def start_normal(parameter: Tensor, std: float) -> None:
+    """Draw a parameter from N(0, std^2), unless it is on the meta device: weights are assigned later there, and
+    drawing would make torch import its compiler, which takes longer than loading the model."""
+    if not parameter.is_meta:
+        nn.init.normal_(parameter, std=std)
+
+
+class Table(nn.Embedding):
+    """An embedding that starts normal with a given deviation."""
+
+    def __init__(self, rows: int, width: int, std: float):
+        super().__init__(rows, width)
+        start_normal(self.weight, std)
+
+    def reset_parameters(self) -> None:
+        """Nothing: the deviation is known only after the parent is built."""
+
+
 class CodeHead(nn.Module):
     """Logits of a cell's codes, one depth after the other.
 
@@ -89,7 +107,7 @@ class CodeHead(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(depth))
         self.classifiers = nn.ModuleList(nn.Linear(width, codebook_size) for _ in range(depth))
-        self.prefix = nn.ModuleList(nn.Embedding(codebook_size, width) for _ in range(depth - 1))
+        self.prefix = nn.ModuleList(Table(codebook_size, width, std=0.5) for _ in range(depth - 1))
         self.prefix_mlp = nn.ModuleList(
             nn.Sequential(
                 nn.RMSNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
@@ -136,9 +154,10 @@ class Hourglass(nn.Module):
         super().__init__()
         self.config = config
         outer, h, w = config.levels[0].width, *config.grid
-        self.embed = nn.ModuleList(nn.Embedding(config.codebook_size, outer) for _ in range(config.depth))
-        self.known = nn.Embedding(2, outer)  # row 1: the cell is known; all rows 0 is the paper's SUNDAE
-        self.position = nn.Parameter(torch.randn(1, outer, h, w) * 0.02)
+        self.embed = nn.ModuleList(Table(config.codebook_size, outer, std=0.4) for _ in range(config.depth))
+        self.known = Table(2, outer, std=0.2)  # row 1: the cell is known; all rows 0 is the paper's SUNDAE
+        self.position = nn.Parameter(torch.empty(1, outer, h, w))
+        start_normal(self.position, 0.02)
         self.down = nn.ModuleList(Stage(level, config.head_dim) for level in config.levels)
         self.up = nn.ModuleList(Stage(level, config.head_dim, level.depth) for level in config.levels[:-1])
         pairs = list(zip(config.levels[:-1], config.levels[1:], strict=True))
@@ -146,9 +165,6 @@ class Hourglass(nn.Module):
         self.split = nn.ModuleList(nn.Linear(b.width, a.width * a.merge**2) for a, b in pairs)
         self.split_norm = nn.ModuleList(nn.RMSNorm(b.width) for _, b in pairs)
         self.head = CodeHead(outer, config.codebook_size, config.depth)
-        for table in self.embed:
-            nn.init.normal_(table.weight, std=0.4)
-        nn.init.normal_(self.known.weight, std=0.2)
 
     @property
     def codebook_size(self) -> int:

@@ -583,7 +583,7 @@ def _checked_target(target: Path, overwrite: bool) -> Path:
         )
     if not target.parent.is_dir():
         raise ValueError(f"expected an existing folder, got {str(target.parent)!r}")
-    return target.resolve()  # write through a link instead of replacing it
+    return Path(os.path.realpath(target))  # write through a link instead of replacing it
 
 
 def _encode(

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from sundae import image as images
 from sundae import masks
+from sundae.bundles import Model
 from sundae.image import Box, Picture, Window
-from sundae.models import Model
 from sundae.sampler import SamplerConfig, SampleStep, check_seeds, sample
 
 DEFAULT_FEATHER = 6  # px; the blend runs inside the hole
@@ -28,12 +28,20 @@ CORRECTION_SCALE = 4  # model px per px of the colour correction
 
 @dataclass(frozen=True)
 class Frame:
-    """One state of a run, composited at the upload's resolution."""
+    """One state of a run; decoded and composited at the upload's resolution when somebody looks."""
 
     step: SampleStep
-    box: Box  # tight box around the hole, in pixels of the upload
-    patches: np.ndarray  # uint8 (B, box.height, box.width, 3): RGB inside the box, known pixels exact
     prepared: Prepared
+
+    @property
+    def box(self) -> Box:
+        """Tight box around the hole, in pixels of the upload."""
+        return self.prepared.box
+
+    @cached_property
+    def patches(self) -> np.ndarray:
+        """uint8 ``(B, box.height, box.width, 3)``: RGB inside the box, known pixels exact."""
+        return self.prepared.composite(self.step.tokens)
 
     @property
     def index(self) -> int:
@@ -166,7 +174,7 @@ class Prepared:
             tokens = torch.where(self.token_mask[..., None], self.visible_tokens, tokens)
         for step in sample(self.model.prior, tokens, self.token_mask, config, seeds):
             if step.last or step.index % every == 0:
-                yield Frame(step, self.box, self.composite(step.tokens), self)
+                yield Frame(step, self)
 
     @cached_property
     def tokens(self) -> Tensor:
@@ -308,6 +316,10 @@ def generate(
         ValueError: as :meth:`Inpainter.prepare` and :meth:`Prepared.run`.
     """
     size = (height or model.resolution, width or model.resolution)
+    if not all(images.MIN_SIDE <= side <= images.MAX_SIDE for side in size):
+        raise ValueError(
+            f"expected sides of {images.MIN_SIDE} to {images.MAX_SIDE} px, got {size[1]}x{size[0]}"
+        )
     grey = np.full((*size, 3), 128, np.uint8)
     return Inpainter(model).prepare(grey, np.ones(size, bool), feather=0).run(config, seeds, every)
 

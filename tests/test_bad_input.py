@@ -490,16 +490,6 @@ def test_names_cannot_break_the_line_or_steer_the_terminal(refused, tmp_path):
     assert "\x1b" not in refused(["info", str(folder)])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-def test_no_permission(refused, tmp_path):
-    (tmp_path / "secret.png").write_bytes(b"x")
-    (tmp_path / "secret.png").chmod(0)
-    (tmp_path / "closed").mkdir(mode=0o500)
-    refused(inpaint(image=str(tmp_path / "secret.png")))
-    refused(inpaint(mask=str(tmp_path / "secret.png")))
-    refused(inpaint(out=str(tmp_path / "closed" / "out.png")))
-
-
 @pytest.mark.parametrize(
     "error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")]
 )

@@ -1,4 +1,4 @@
-"""sundae.checkpoint and sundae.models: bundles come back exactly, and anything doubtful is refused in one line."""
+"""sundae.checkpoint and sundae.bundles: bundles come back exactly, and anything doubtful is refused in one line."""
 
 import json
 import math

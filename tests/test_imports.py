@@ -18,8 +18,8 @@ ALLOWED = {  # siblings that a module may know
     "hourglass": {"layers"},
     "sampler": {"objective"},
     "checkpoint": {"tokenizer", "hourglass"},
-    "models": {"checkpoint", "tokenizer", "hourglass"},
-    "pipeline": {"image", "masks", "models", "sampler"},
+    "bundles": {"checkpoint", "tokenizer", "hourglass"},
+    "pipeline": {"image", "masks", "bundles", "sampler"},
 }
 
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sundae.bundles import Model
 from sundae.checkpoint import save_bundle, tensors_hash
 from sundae.hourglass import Hourglass, HourglassConfig, LevelConfig
-from sundae.models import Model
 from sundae.tokenizer import Tokenizer, TokenizerConfig
 
 TOKENIZER = TokenizerConfig(

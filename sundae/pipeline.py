@@ -6,7 +6,7 @@ Read :meth:`Prepared.run` first; everything else on this page serves its five ve
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -348,4 +348,4 @@ def reconstruct(model: Model, image: Any) -> tuple[Picture, Image.Image]:
 
 def settings(model: Model, config: SamplerConfig, seed: int) -> dict[str, Any]:
     """What is needed to make a result again, as plain JSON: stored in the PNGs that are saved."""
-    return {"model": model.name, "hash": model.hash, "seed": seed, **vars(replace(config))}
+    return {"model": model.name, "hash": model.hash, "seed": seed, **asdict(config)}

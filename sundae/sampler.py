@@ -33,6 +33,7 @@ class SamplerConfig:
     proportion_start: float = 1.0  # (0, 1]; share of hidden cells rewritten in a step, linear in the step
     proportion_end: float = 0.5
     strength: float = 1.0  # (0, 1]; share of hidden cells that start as noise; below 1 gives variations
+    renoise: float = 0.0  # [0, 1]; share of the steps after which no cell goes back to its noise any more
     early_stop: bool = True  # freeze a sample that has settled
 
     def __post_init__(self) -> None:
@@ -46,6 +47,8 @@ class SamplerConfig:
             self._check(name, 0, 10)
         for name in ("proportion_start", "proportion_end", "strength"):
             self._check(name, 0, 1)
+        if self.renoise != 0:
+            self._check("renoise", 0, 1)
         if not isinstance(self.early_stop, bool):
             raise ValueError(f"expected early_stop to be True or False, got {self.early_stop!r}")
 
@@ -61,6 +64,16 @@ class SamplerConfig:
         temperature = self.temperature_start + t * (self.temperature_end - self.temperature_start)
         proportion = self.proportion_start + t * (self.proportion_end - self.proportion_start)
         return temperature, proportion
+
+    def noise_rate(self, index: int) -> float:
+        """Share of the hidden cells that are noise after step ``index``, falling linearly to 0.
+
+        Re-noising with the same initial noise (Rampas et al. 2022, Paella): the denoiser then sees what it was
+        trained on, its own guesses among uniform noise, and not only guesses that agree by habit.
+        """
+        if index == 0 or not self.renoise:
+            return self.strength if index == 0 else 0.0
+        return self.strength * max(0.0, 1 - index / (self.renoise * self.steps))
 
 
 @dataclass(frozen=True)
@@ -121,11 +134,9 @@ def sample(
     state, mask = expand_batch(tokens, token_mask, len(seeds))
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     known = ~mask
+    noises = [Noise(tokens.shape[1:], denoiser.codebook_size, generator) for generator in generators]
     start = torch.stack(
-        [
-            add_noise(s, m, config.strength, denoiser.codebook_size, g)
-            for s, m, g in zip(state, mask, generators, strict=True)
-        ]
+        [n.apply(s, m, config.noise_rate(0)) for n, s, m in zip(noises, state, mask, strict=True)]
     )
     converged = torch.zeros(len(seeds), dtype=torch.bool)
     missed = mask.flatten(1).sum(1).double().cpu()  # expected cells not visited since the sample last changed
@@ -146,11 +157,12 @@ def sample(
         for some in (active[i : i + batch_size] for i in range(0, len(active), batch_size)):
             hidden = denoiser.hidden(state[some], known[some])
             for b, features in zip(some, hidden, strict=True):
-                following[b] = update(
+                rewritten = update(
                     denoiser, features, state[b], mask[b], temperature, proportion, generators[b]
                 )
+                following[b] = noises[b].apply(rewritten, mask[b], config.noise_rate(index))
         changed = (following != state).any(-1)
-        moved = changed.flatten(1).any(1).cpu()
+        moved = changed.flatten(1).any(1).cpu() | (config.noise_rate(index) > 0)
         visits = torch.tensor(1.0 - proportion, dtype=torch.float64)
         missed = torch.where(moved, mask.flatten(1).sum(1).double().cpu(), missed * visits)
         if config.early_stop:
@@ -180,13 +192,17 @@ def expand_batch(tokens: Tensor, token_mask: Tensor, samples: int) -> tuple[Tens
     return tokens.expand(samples, -1, -1, -1).clone(), token_mask.expand(samples, -1, -1)
 
 
-def add_noise(
-    tokens: Tensor, mask: Tensor, strength: float, codebook_size: int, generator: torch.Generator
-) -> Tensor:
-    """Replace a share ``strength`` of the hidden cells of one grid ``(h, w, q)`` with uniform codes."""
-    noise = torch.randint(codebook_size, tokens.shape, generator=generator).to(tokens.device)
-    chosen = (torch.rand(mask.shape, generator=generator) < strength).to(mask.device) & mask
-    return torch.where(chosen[..., None], noise, tokens)
+class Noise:
+    """Uniform codes for every cell of one grid, and the order in which cells take them; drawn once a sample."""
+
+    def __init__(self, shape: torch.Size, codebook_size: int, generator: torch.Generator):
+        self.codes = torch.randint(codebook_size, shape, generator=generator)  # (h, w, q)
+        self.order = torch.rand(shape[:2], generator=generator)  # (h, w), in [0, 1)
+
+    def apply(self, tokens: Tensor, mask: Tensor, rate: float) -> Tensor:
+        """Put a share ``rate`` of the hidden cells of ``tokens (h, w, q)`` (back) to their noise."""
+        chosen = mask & (self.order < rate).to(mask.device)
+        return torch.where(chosen[..., None], self.codes.to(tokens.device), tokens)
 
 
 def update(

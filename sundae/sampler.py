@@ -28,12 +28,12 @@ class SamplerConfig:
     """
 
     steps: int = 24  # 1 to 1000
-    temperature_start: float = 1.0  # > 0; logits are divided by it, linear in the step
-    temperature_end: float = 0.4
+    temperature_start: float = 0.8  # > 0; logits are divided by it, linear in the step
+    temperature_end: float = 0.2
     proportion_start: float = 1.0  # (0, 1]; share of hidden cells rewritten in a step, linear in the step
-    proportion_end: float = 0.5
+    proportion_end: float = 1.0
     strength: float = 1.0  # (0, 1]; share of hidden cells that start as noise; below 1 gives variations
-    renoise: float = 0.0  # [0, 1]; share of the steps after which no cell goes back to its noise any more
+    renoise: float = 0.8  # [0, 1]; share of the steps in which cells go back to their noise; 0 is plain SUNDAE
     early_stop: bool = True  # freeze a sample that has settled
 
     def __post_init__(self) -> None:

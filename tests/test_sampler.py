@@ -25,7 +25,8 @@ def hole(h: int = 4, w: int = 5, cells: int = 6) -> torch.Tensor:
 def run(denoiser, tokens=None, mask=None, seeds=(0,), batch_size=1, **options) -> list[SampleStep]:
     tokens = zeros() if tokens is None else tokens
     mask = hole() if mask is None else mask
-    return list(sample(denoiser, tokens, mask, SamplerConfig(**options), seeds, batch_size))
+    config = SamplerConfig(**{"renoise": 0.0, **options})  # plain SUNDAE, unless a test asks for re-noising
+    return list(sample(denoiser, tokens, mask, config, seeds, batch_size))
 
 
 # -- what is drawn -------------------------------------------------------------------------------------------
@@ -112,7 +113,7 @@ def test_schedule_is_linear_and_ends_where_it_says():
     schedule = [config.schedule(index) for index in range(1, 6)]
     assert [t for t, _ in schedule] == pytest.approx([2, 1.75, 1.5, 1.25, 1])
     assert [p for _, p in schedule] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
-    assert SamplerConfig(steps=1).schedule(1) == (1.0, 1.0)
+    assert SamplerConfig(steps=1).schedule(1) == (0.8, 1.0)
 
 
 def test_steps_tell_what_they_are():
@@ -126,7 +127,7 @@ def test_steps_tell_what_they_are():
 
 def test_yielded_states_are_the_callers_own():
     untouched = run(Uniform(), steps=3, **HALF)
-    again = sample(Uniform(), zeros(), hole(), SamplerConfig(steps=3, **HALF), [0])
+    again = sample(Uniform(), zeros(), hole(), SamplerConfig(steps=3, renoise=0.0, **HALF), [0])
     for kept, step in zip(untouched, again, strict=True):
         assert torch.equal(step.tokens, kept.tokens)
         with torch.inference_mode():  # elsewhere torch itself refuses to write to them
@@ -287,10 +288,40 @@ def test_damaged_weights_are_told(value):
 
 def test_closing_leaves_nothing_running():
     denoiser = Counted(Uniform())
-    steps = sample(denoiser, zeros(), hole(), SamplerConfig(steps=9), [0])
+    steps = sample(denoiser, zeros(), hole(), SamplerConfig(steps=9, renoise=0.0), [0])
     next(steps)
     assert denoiser.calls == 0
     next(steps)
     steps.close()
     assert denoiser.calls == 1
     assert list(steps) == []
+
+
+# -- re-noising ----------------------------------------------------------------------------------------------
+
+
+def test_renoised_cells_hold_their_first_noise_and_come_free_one_by_one():
+    steps = run(Uniform(), steps=10, renoise=0.5, early_stop=False)
+    start, noisy_before = steps[0].tokens, hole().sum()
+    for step in steps[1:]:
+        held = (step.tokens == start).all(-1) & hole()
+        expected = max(0.0, 1 - step.index / 5)
+        assert held.sum() <= noisy_before
+        if expected == 0:
+            assert held.sum() <= 2  # only a draw that happens to repeat the noise
+        noisy_before = held.sum()
+
+
+def test_noise_rate_falls_to_nothing_at_the_share_of_steps():
+    config = SamplerConfig(steps=10, renoise=0.5, strength=0.6)
+    rates = [config.noise_rate(index) for index in range(11)]
+    assert rates[0] == pytest.approx(0.6)
+    assert rates[1:6] == pytest.approx([0.48, 0.36, 0.24, 0.12, 0.0])
+    assert rates[6:] == [0.0] * 5
+    assert SamplerConfig(renoise=0.0).noise_rate(1) == 0.0
+
+
+def test_nothing_freezes_while_cells_go_back_to_noise():
+    steps = run(Oracle(torch.randint(1, 16, (4, 5, 2))), steps=10, renoise=0.8, seeds=(1, 2))
+    first = next(step.index for step in steps if step.converged.any())
+    assert first >= 8

@@ -147,10 +147,13 @@ watch([...Array(SLOTS).keys()].map((slot) => `slot${slot}`), receive);
 
 const PATIENCE = 3000; // ms after which an event that gradio has not let go of is taken for lost
 
+let attempt = 0; // redraws asked for; what is told late of one must not stop the next
+
 // The mask as a PNG data URL, empty when nothing is painted; called by the Redraw button's event.
 function takeMask() {
   mask.end();
   Object.assign(state, { pending: true, stopping: false, again: false });
+  attempt += 1;
   setCount('drawn', 0);
   setCount('sent', 0);
   setMessage('');
@@ -194,9 +197,10 @@ function refused() {
 const TOLD = 600; // ms
 
 function overheard(text) {
+  const told = attempt;
   setMessage(text);
   setTimeout(() => {
-    if (!state.busy) return;
+    if (!state.busy || told !== attempt) return;
     player.stop();
     setBusy(false);
     setStatus('');

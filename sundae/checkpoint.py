@@ -11,7 +11,7 @@ import hashlib
 import json
 import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,7 +23,6 @@ from sundae.tokenizer import Tokenizer, TokenizerConfig
 
 FORMAT_VERSION = 1
 SHARD_BYTES = 9_000_000
-Config = TypeVar("Config")
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -31,7 +30,7 @@ def to_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_json(cls: type[Config], values: Any, where: str) -> Config:
+def from_json(cls: Any, values: Any, where: str) -> Any:
     """A config dataclass from JSON values.
 
     Raises:
@@ -77,18 +76,10 @@ def tensors_hash(state: dict[str, Tensor]) -> str:
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else hash_blocks(file)
-        )
-
-
-def hash_blocks(file: typing.BinaryIO) -> str:
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -162,7 +153,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return content
 
 
-def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> nn.Module:
+def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> Any:
     """One module of a bundle: built on the meta device, then its checked weights assigned as float32.
 
     Args:

@@ -116,8 +116,8 @@ class CodeHead(nn.Module):
         )
         self.keep = nn.ModuleList(nn.Linear(width, 1) for _ in range(depth))
         for layer in self.keep:
-            nn.init.zeros_(layer.weight)
-            nn.init.constant_(layer.bias, 2.0)
+            nn.init.zeros_(layer.get_parameter("weight"))
+            nn.init.constant_(layer.get_parameter("bias"), 2.0)
 
     def forward(self, hidden: Tensor, current: Tensor, prefix: Tensor) -> Tensor:
         """Logits of code ``j = prefix.shape[1]``.
@@ -188,11 +188,11 @@ class Hourglass(nn.Module):
         for j in range(self.depth):
             vectors = ((codebooks[j] - codebooks[j].mean(0)) / scale) @ project
             spread = vectors.std().clamp(min=1e-6)
-            self.embed[j].weight.copy_(vectors * (0.5 if j == 0 else 0.3) / spread)
-            self.head.classifiers[j].weight.copy_(vectors * 0.05 / spread)
-            self.head.classifiers[j].bias.copy_((frequencies[j] + 1e-5).log())
+            self.embed[j].get_parameter("weight").copy_(vectors * (0.5 if j == 0 else 0.3) / spread)
+            self.head.classifiers[j].get_parameter("weight").copy_(vectors * 0.05 / spread)
+            self.head.classifiers[j].get_parameter("bias").copy_((frequencies[j] + 1e-5).log())
             if j + 1 < self.depth:
-                self.head.prefix[j].weight.copy_(vectors * 0.5 / spread)
+                self.head.prefix[j].get_parameter("weight").copy_(vectors * 0.5 / spread)
 
     def hidden(self, tokens: Tensor, known: Tensor) -> Tensor:
         """Features of every cell.

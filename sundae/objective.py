@@ -13,8 +13,11 @@ from torch import Tensor
 class Denoiser(Protocol):
     """What the objective and the sampler need of a network; see :class:`sundae.hourglass.Hourglass`."""
 
-    codebook_size: int
-    depth: int
+    @property
+    def codebook_size(self) -> int: ...
+
+    @property
+    def depth(self) -> int: ...
 
     def hidden(self, tokens: Tensor, known: Tensor) -> Tensor: ...
 
@@ -74,7 +77,7 @@ def unrolled_loss(
     known = ~token_mask
     truth = tokens[token_mask]
     state = corrupt(tokens, token_mask, rate, denoiser.codebook_size)
-    losses, first = [], None
+    losses, first = [], (tokens.new_zeros(()), tokens.new_zeros(()))
     for step in range(unroll_steps):
         hidden = denoiser.hidden(state, known)[token_mask]
         current = state[token_mask]

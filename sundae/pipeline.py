@@ -169,6 +169,7 @@ class Prepared:
     def _frames(
         self, config: SamplerConfig, seeds: list[int], every: int, start: Tensor | None
     ) -> Iterator[Frame]:
+        assert self.model.prior is not None, "Inpainter refuses a tokenizer alone"
         tokens = self.tokens if start is None else torch.where(self.token_mask[..., None], start, self.tokens)
         if start is None and config.strength < 1:
             tokens = torch.where(self.token_mask[..., None], self.visible_tokens, tokens)
@@ -336,7 +337,7 @@ def reconstruct(model: Model, image: Any) -> tuple[Picture, Image.Image]:
     picture = image if isinstance(image, Picture) else images.load_picture(image)
     f, (width, height) = model.downsample_factor, picture.size
     scale = model.resolution / max(width, height)
-    size = tuple(max(f, round(side * scale / f) * f) for side in (width, height))
+    size = max(f, round(width * scale / f) * f), max(f, round(height * scale / f) * f)
     tensor = images.to_tensor(images.resize_rgb(picture.rgb, size)).to(model.device)
     decoded = images.to_rgb(model.tokenizer.decode(model.tokenizer.encode(tensor)))[0]
     whole = Box(0, 0, width, height)

@@ -33,7 +33,9 @@ class SamplerConfig:
     proportion_start: float = 1.0  # (0, 1]; share of hidden cells rewritten in a step, linear in the step
     proportion_end: float = 1.0
     strength: float = 1.0  # (0, 1]; share of hidden cells that start as noise; below 1 gives variations
-    renoise: float = 0.8  # [0, 1]; share of the steps in which cells go back to their noise; 0 is plain SUNDAE
+    renoise: float = (
+        0.8  # [0, 1]; share of the steps in which cells go back to their noise; 0 is plain SUNDAE
+    )
     early_stop: bool = True  # freeze a sample that has settled
 
     def __post_init__(self) -> None:

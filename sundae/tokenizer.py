@@ -63,8 +63,8 @@ class ResidualBlock(nn.Module):
         self.norm = ChannelNorm(channels)
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.project = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+        for parameter in self.project.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.project(F.gelu(self.conv(self.norm(x))))
@@ -76,6 +76,10 @@ class LinearCodec(nn.Module):
     It gives the network a picture to improve on: without it training stays at the mean colour for long, and
     moving it by gradient costs decibels, so it is a buffer and not a parameter.
     """
+
+    analysis: Tensor  # (dim, 3 * patch * patch)
+    synthesis: Tensor  # (3 * patch * patch, dim)
+    mean: Tensor  # (3 * patch * patch,)
 
     def __init__(self, patch: int, dim: int):
         super().__init__()
@@ -122,6 +126,8 @@ class ResidualQuantizer(nn.Module):
     exponential averages (see ``train.codebook``), never by gradient.
     """
 
+    codebooks: Tensor  # (depth, codebook_size, dim)
+
     def __init__(self, depth: int, codebook_size: int, dim: int):
         super().__init__()
         self.register_buffer("codebooks", torch.zeros(depth, codebook_size, dim))
@@ -147,8 +153,8 @@ class ResidualQuantizer(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Tokens int64 ``(B, h, w, q)`` to the sum of their codes, ``(B, dim, h, w)``."""
-        total = sum(F.embedding(tokens[..., level], self.codebooks[level]) for level in range(self.depth))
-        return total.permute(0, 3, 1, 2)
+        codes = [F.embedding(tokens[..., level], self.codebooks[level]) for level in range(self.depth)]
+        return sum(codes[1:], codes[0]).permute(0, 3, 1, 2)
 
 
 class Tokenizer(nn.Module):
@@ -194,8 +200,8 @@ class Tokenizer(nn.Module):
             nn.PixelShuffle(stem // 2),
         )
         for layer in (self.encoder[-1], self.decode_4[-2]):  # start as the linear codec alone
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     @property
     def halo(self) -> int:

@@ -153,7 +153,7 @@ def sample(
     )
     state = start
     for index in range(1, config.steps + 1):
-        temperature, proportion = config.schedule(index)
+        (temperature, proportion), noise_rate = config.schedule(index), config.noise_rate(index)
         following = state.clone()
         active = [b for b in range(len(seeds)) if not converged[b]]
         for some in (active[i : i + batch_size] for i in range(0, len(active), batch_size)):
@@ -162,9 +162,9 @@ def sample(
                 rewritten = update(
                     denoiser, features, state[b], mask[b], temperature, proportion, generators[b]
                 )
-                following[b] = noises[b].apply(rewritten, mask[b], config.noise_rate(index))
+                following[b] = noises[b].apply(rewritten, mask[b], noise_rate)
         changed = (following != state).any(-1)
-        moved = changed.flatten(1).any(1).cpu() | (config.noise_rate(index) > 0)
+        moved = changed.flatten(1).any(1).cpu() | (noise_rate > 0)
         visits = torch.tensor(1.0 - proportion, dtype=torch.float64)
         missed = torch.where(moved, mask.flatten(1).sum(1).double().cpu(), missed * visits)
         if config.early_stop:

@@ -16,7 +16,7 @@ from sundae.checkpoint import from_json, save_bundle
 from sundae.hourglass import Hourglass, HourglassConfig
 from sundae.tokenizer import Tokenizer, TokenizerConfig
 from train import settings
-from train.run import load_checkpoint
+from train.run import require_checkpoint
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,7 @@ class ExportSettings:
 
 def averaged(path: str, module_class: type[nn.Module], config_class: type) -> tuple[nn.Module, int]:
     """The module of a training state with its averaged weights, and its step; ValueError if there is none."""
-    state = load_checkpoint(Path(path))
-    if state is None:
-        raise ValueError(f"expected a training state at {path}, found none")
+    state = require_checkpoint(Path(path))
     module = module_class(from_json(config_class, state["model"], path))
     module.load_state_dict(state["average"]["state"])
     return module, state["step"]

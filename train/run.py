@@ -32,7 +32,9 @@ class WeightAverage:
         return {"updates": self.updates, "state": self.state}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self.updates, self.state = saved["updates"], saved["state"]
+        self.updates = saved["updates"]
+        for name, value in self.state.items():
+            value.copy_(saved["state"][name])  # in place: the average stays on its device
 
 
 class Clock:
@@ -65,6 +67,13 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """The state saved at ``path``, or None if there is none."""
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def require_checkpoint(path: Path) -> dict[str, Any]:
+    """The state saved at ``path``; ValueError if there is none."""
+    if (state := load_checkpoint(path)) is None:
+        raise ValueError(f"expected a training state at {path}, found none")
+    return state
 
 
 def random_state() -> dict[str, Tensor]:

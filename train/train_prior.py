@@ -26,6 +26,7 @@ from train.run import (
     load_checkpoint,
     parameter_count,
     random_state,
+    require_checkpoint,
     restore_random_state,
     save_atomically,
 )
@@ -203,9 +204,7 @@ def first_weights(path: Path) -> dict[str, Tensor]:
     """Averaged weights of a state.pt, or those of a bundle; ValueError if there is neither."""
     if path.is_dir():
         return load_prior(path).state_dict()
-    if (state := load_checkpoint(path)) is None:
-        raise ValueError(f"expected a training state or a bundle at {path}, found none")
-    return state["average"]["state"]
+    return require_checkpoint(path)["average"]["state"]
 
 
 def run(trainer: PriorTrainer, shards: TokenShards, validation: TokenShards, checkpoint: Path) -> None:

@@ -28,6 +28,7 @@ from train.run import (
     load_checkpoint,
     parameter_count,
     random_state,
+    require_checkpoint,
     restore_random_state,
     save_atomically,
 )
@@ -96,7 +97,7 @@ class TokenizerTrainer:
         )
 
     def start(self, pictures: Tensor) -> None:
-        """Fit the linear codec to ``pictures (B, 3, H, W)`` and let the stem and feedback begin from PCA too."""
+        """Fit the linear codec to ``pictures (B, 3, H, W)``."""
         self.tokenizer.codec.fit(pictures)
         self.average = WeightAverage(self.tokenizer, self.options.ema_decay)
 
@@ -104,6 +105,7 @@ class TokenizerTrainer:
         device = self.accelerator.device
         for module in (self.tokenizer, self.discriminator, self.codebook):
             module.to(device)
+        self.average = WeightAverage(self.tokenizer, self.options.ema_decay)
 
     def train_step(self, target: Tensor) -> dict[str, float]:
         """One update on crops ``(B, 3, crop, crop)``; returns the terms of the loss."""
@@ -239,12 +241,14 @@ def main(argv: list[str] | None = None) -> None:
         )
     validation = torch.cat([to_tensor(held_out[i][None]) for i in range(min(6, len(held_out)))])
     checkpoint = Path(options.out) / "state.pt"
-    trainer.start(torch.cat([to_tensor(training[i][None]) for i in range(min(24, len(training)))]))
+    trainer.prepare()
     if (saved := load_checkpoint(checkpoint)) is not None:
         trainer.load_state_dict(saved)
     elif options.start_from:
-        trainer.load_weights(load_checkpoint(Path(options.start_from)))
-    trainer.prepare()
+        trainer.load_weights(require_checkpoint(Path(options.start_from)))
+    else:
+        pictures = [to_tensor(training[i][None]) for i in range(min(24, len(training)))]
+        trainer.start(torch.cat(pictures).to(accelerator.device))
     run(trainer, training, validation.to(accelerator.device), checkpoint)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from sundae.checkpoint import load_prior, load_tokenizer, read_config
 from sundae.hourglass import Hourglass
-from sundae.tokenizer import Tokenizer
+from sundae.tokenizer import PictureTokenizer
 
 DEFAULT_MODEL = "illustrated-1024"
 
@@ -20,7 +20,7 @@ class Model:
     """A tokenizer and, unless the bundle has none, a prior over its tokens."""
 
     name: str
-    tokenizer: Tokenizer
+    tokenizer: PictureTokenizer
     prior: Hourglass | None
     config: dict[str, Any]  # the bundle's config.json
     device: torch.device

@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sundae.hourglass import Hourglass, HourglassConfig
-from sundae.tokenizer import Tokenizer, TokenizerConfig
+from sundae.taming import TamingConfig, TamingTokenizer
+from sundae.tokenizer import PictureTokenizer, Tokenizer, TokenizerConfig
 
 FORMAT_VERSION = 1
 SHARD_BYTES = 9_000_000
@@ -88,7 +89,7 @@ def save_bundle(folder: Path, parts: dict[str, nn.Module], provenance: dict[str,
 
     Args:
         folder: made if missing; the part's old files are replaced.
-        parts: ``{"tokenizer": Tokenizer, "prior": Hourglass}`` or the tokenizer alone; each has ``.config``.
+        parts: ``{"tokenizer": PictureTokenizer, "prior": Hourglass}`` or the tokenizer alone; each has ``.config``.
         provenance: plain JSON: commit, data, steps, metrics, licence.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -227,11 +228,14 @@ def read_weights(folder: Path, file_name: str, digest: str) -> dict[str, Tensor]
         raise ValueError(f"expected safetensors in {path}: {str(error).splitlines()[0]}") from None
 
 
-TOKENIZERS = {"tokenizer": (Tokenizer, TokenizerConfig)}
+TOKENIZERS = {  # kind: the class name in lower case
+    "tokenizer": (Tokenizer, TokenizerConfig),
+    "tamingtokenizer": (TamingTokenizer, TamingConfig),
+}
 PRIORS = {"hourglass": (Hourglass, HourglassConfig)}
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
+def load_tokenizer(folder: Path) -> PictureTokenizer:
     """The tokenizer of a bundle; raises as :func:`load_part`."""
     return load_part(folder, "tokenizer", TOKENIZERS)
 

@@ -30,9 +30,10 @@ class LevelConfig:
     attention: str = "global"  # "global", or "axial": rows and columns in turn
     mlp_ratio: int = 4
     merge: int = 2  # this level's cells per side that become one cell of the next level
+    heads: int = 0  # attention heads; 0 for as many as fill the width
 
     def __post_init__(self) -> None:
-        if min(self.width, self.depth, self.mlp_ratio, self.merge) < 1:
+        if min(self.width, self.depth, self.mlp_ratio, self.merge) < 1 or self.heads < 0:
             raise ValueError(f"expected positive sizes in a level, got {self}")
         if self.attention not in ("global", "axial"):
             raise ValueError(f"expected attention 'global' or 'axial', got {self.attention!r}")
@@ -54,9 +55,14 @@ class HourglassConfig:
         LevelConfig(256, 6, "global"),
     )
     head_dim: int = 32
+    classes: int = 0  # classes that a picture may be asked to have; 0 for an unconditional prior
 
     def __post_init__(self) -> None:
-        if not self.levels or min(self.codebook_size, self.depth, self.head_dim, *self.grid) < 1:
+        if (
+            not self.levels
+            or min(self.codebook_size, self.depth, self.head_dim, *self.grid) < 1
+            or self.classes < 0
+        ):
             raise ValueError(f"expected at least one level and positive sizes, got {self}")
 
 
@@ -66,7 +72,7 @@ class Stage(nn.ModuleList):
     def __init__(self, level: LevelConfig, head_dim: int, first: int = 0):
         kinds = ("row", "column") if level.attention == "axial" else ("global",)
         super().__init__(
-            Block(level.width, head_dim, kinds[(first + i) % len(kinds)], level.mlp_ratio)
+            Block(level.width, head_dim, kinds[(first + i) % len(kinds)], level.mlp_ratio, level.heads)
             for i in range(level.depth)
         )
 
@@ -156,6 +162,8 @@ class Hourglass(nn.Module):
         outer, h, w = config.levels[0].width, *config.grid
         self.embed = nn.ModuleList(Table(config.codebook_size, outer, std=0.4) for _ in range(config.depth))
         self.known = Table(2, outer, std=0.2)  # row 1: the cell is known; all rows 0 is the paper's SUNDAE
+        if config.classes:  # the last row: no class asked for
+            self.label = Table(config.classes + 1, outer, std=0.2)
         self.position = nn.Parameter(torch.empty(1, outer, h, w))
         start_normal(self.position, 0.02)
         self.down = nn.ModuleList(Stage(level, config.head_dim) for level in config.levels)
@@ -194,18 +202,19 @@ class Hourglass(nn.Module):
             if j + 1 < self.depth:
                 self.head.prefix[j].get_parameter("weight").copy_(vectors * 0.5 / spread)
 
-    def hidden(self, tokens: Tensor, known: Tensor) -> Tensor:
+    def hidden(self, tokens: Tensor, known: Tensor, labels: Tensor | None = None) -> Tensor:
         """Features of every cell.
 
         Args:
             tokens: int64 ``(B, h, w, q)``.
             known: bool ``(B, h, w)``, True where the token is certain. All False for whole pictures.
+            labels: int64 ``(B,)`` classes in [0, classes], where ``classes`` (and None) asks for no class.
 
         Returns:
             ``(B, h, w, width)``.
 
         Raises:
-            ValueError: if the depth or the two shapes disagree.
+            ValueError: if the depth or the two shapes disagree, or a label is out of range.
         """
         if tokens.ndim != 4 or tokens.shape[-1] != self.depth or known.shape != tokens.shape[:3]:
             raise ValueError(
@@ -213,6 +222,9 @@ class Hourglass(nn.Module):
             )
         _, h, w, _ = tokens.shape
         x = sum(table(tokens[..., j]) for j, table in enumerate(self.embed)) + self.known(known.long())
+        if self.config.classes or labels is not None:
+            chosen = self.check_labels(labels, x)
+            x = x + self.label(chosen)[:, None, None]
         x, pad = pad_grid(
             x + self.positions(h, w), math.prod(level.merge for level in self.config.levels[:-1])
         )
@@ -229,6 +241,19 @@ class Hourglass(nn.Module):
             x = skips[i] + rearrange(x, "b h w (r s d) -> b (h r) (w s) d", r=r, s=r)
             x = self.up[i](x, self.angles(x))
         return x[:, :h, :w] if pad else x
+
+    def check_labels(self, labels: Tensor | None, x: Tensor) -> Tensor:
+        """Labels int64 ``(B,)`` for the samples of ``x``; raises ValueError if they are no classes."""
+        classes = self.config.classes
+        if labels is None:
+            return torch.full(x.shape[:1], classes, device=x.device)
+        if not classes:
+            raise ValueError("expected no class labels: this prior was trained without classes")
+        if labels.shape != x.shape[:1] or int(labels.min()) < 0 or int(labels.max()) > classes:
+            raise ValueError(
+                f"expected {len(x)} labels from 0 to {classes} ({classes} = none), got {labels.tolist()}"
+            )
+        return labels
 
     def logits(self, hidden: Tensor, current: Tensor, prefix: Tensor) -> Tensor:
         """Logits ``(N, K)`` of the next code of N chosen cells; see :meth:`CodeHead.forward`."""

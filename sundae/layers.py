@@ -46,21 +46,28 @@ class GridAttention(nn.Module):
     Every head sees positions: the rotation is applied after the split into heads (the authors' code rotates
     before it, which leaves all heads but the first without a position).
 
+    Args:
+        width: channels of the grid.
+        head_dim: channels of one head, a multiple of 4.
+        kind: "global", "row" or "column".
+        heads: number of heads; 0 for as many as fill the width.
+
     Raises:
-        ValueError: if the width is not a multiple of the head size, or the kind is unknown.
+        ValueError: if the width is not a multiple of the head size (with ``heads`` = 0), or the kind is unknown.
     """
 
-    def __init__(self, width: int, head_dim: int, kind: str):
+    def __init__(self, width: int, head_dim: int, kind: str, heads: int = 0):
         super().__init__()
-        if width % head_dim or head_dim % 4:
+        if head_dim % 4 or (not heads and width % head_dim):
             raise ValueError(
                 f"expected a width that is a multiple of head_dim (itself a multiple of 4), got {width} and {head_dim}"
             )
         if kind not in ATTENTION_KINDS:
             raise ValueError(f"expected attention to be one of {', '.join(ATTENTION_KINDS)}, got {kind!r}")
         self.head_dim, self.kind = head_dim, kind
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        inner = heads * head_dim or width
+        self.qkv = nn.Linear(width, 3 * inner, bias=False)
+        self.out = nn.Linear(inner, width, bias=False)
         self.query_norm, self.key_norm = nn.RMSNorm(head_dim), nn.RMSNorm(head_dim)
 
     def forward(self, x: Tensor, angles: Tensor) -> Tensor:
@@ -83,10 +90,10 @@ class GridAttention(nn.Module):
 class Block(nn.Module):
     """Pre-norm residual block: grid attention, then a GELU MLP. Starts as the identity (zeroed outputs)."""
 
-    def __init__(self, width: int, head_dim: int, kind: str, mlp_ratio: int):
+    def __init__(self, width: int, head_dim: int, kind: str, mlp_ratio: int, heads: int = 0):
         super().__init__()
         self.attention_norm = nn.RMSNorm(width)
-        self.attention = GridAttention(width, head_dim, kind)
+        self.attention = GridAttention(width, head_dim, kind, heads)
         self.mlp_norm = nn.RMSNorm(width)
         self.mlp_in = nn.Linear(width, mlp_ratio * width)
         self.mlp_out = nn.Linear(mlp_ratio * width, width)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sundae.objective import Denoiser
+from sundae.objective import Denoiser, invert_cdf
 
 MAX_STEPS = 1000
 STOP_RISK = 0.02  # chance of an unvisited cell that a frozen sample may leave
@@ -109,6 +109,16 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
     return list(seeds)
 
 
+def check_labels(labels: Sequence[int] | None, samples: int, device: torch.device) -> tuple[Tensor, ...]:
+    """The labels as what a denoiser takes beside tokens: nothing, or int64 ``(B,)``; ValueError unless there is
+    one per sample."""
+    if labels is None:
+        return ()
+    if len(labels) != samples:
+        raise ValueError(f"expected one label per seed, got {len(labels)} for {samples}")
+    return (torch.tensor(list(labels), device=device),)
+
+
 @torch.inference_mode()
 def sample(
     denoiser: Denoiser,
@@ -117,6 +127,7 @@ def sample(
     config: SamplerConfig,
     seeds: Sequence[int],
     batch_size: int = 1,
+    labels: Sequence[int] | None = None,
 ) -> Iterator[SampleStep]:
     """Rewrite the hidden tokens; yields the noised start and then every update.
 
@@ -128,11 +139,13 @@ def sample(
         seeds: one per sample, B of them.
         batch_size: samples that pass through the network together. At 1 a sample is the same bit for bit
             alone and beside others; more is faster on a GPU, where sums may round differently.
+        labels: one class per sample, for a denoiser with classes; by default none is asked for.
 
     Raises:
-        ValueError: if shapes disagree, a mask is empty or a seed is bad.
+        ValueError: if shapes disagree, a mask is empty, or a seed or label is bad.
     """
     seeds = check_seeds(seeds)
+    conditions = check_labels(labels, len(seeds), tokens.device)
     state, mask = expand_batch(tokens, token_mask, len(seeds))
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     known = ~mask
@@ -157,10 +170,11 @@ def sample(
         following = state.clone()
         active = [b for b in range(len(seeds)) if not converged[b]]
         for some in (active[i : i + batch_size] for i in range(0, len(active), batch_size)):
-            hidden = denoiser.hidden(state[some], known[some])
+            hidden = denoiser.hidden(state[some], known[some], *(c[some] for c in conditions))
             for b, features in zip(some, hidden, strict=True):
+                stays = mask[b] & ~noises[b].chosen(mask[b], noise_rate)
                 rewritten = update(
-                    denoiser, features, state[b], mask[b], temperature, proportion, generators[b]
+                    denoiser, features, state[b], stays, temperature, proportion, generators[b]
                 )
                 following[b] = noises[b].apply(rewritten, mask[b], noise_rate)
         changed = (following != state).any(-1)
@@ -201,10 +215,13 @@ class Noise:
         self.codes = torch.randint(codebook_size, shape, generator=generator)  # (h, w, q)
         self.order = torch.rand(shape[:2], generator=generator)  # (h, w), in [0, 1)
 
+    def chosen(self, mask: Tensor, rate: float) -> Tensor:
+        """The share ``rate`` of the hidden cells that are noise: bool ``(h, w)``."""
+        return mask & (self.order < rate).to(mask.device)
+
     def apply(self, tokens: Tensor, mask: Tensor, rate: float) -> Tensor:
         """Put a share ``rate`` of the hidden cells of ``tokens (h, w, q)`` (back) to their noise."""
-        chosen = mask & (self.order < rate).to(mask.device)
-        return torch.where(chosen[..., None], self.codes.to(tokens.device), tokens)
+        return torch.where(self.chosen(mask, rate)[..., None], self.codes.to(tokens.device), tokens)
 
 
 def update(
@@ -216,9 +233,10 @@ def update(
     proportion: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """One step of one grid: draw every code of the chosen hidden cells from ``softmax(logits / T)``.
+    """One step of one grid: draw every code of the chosen cells of ``mask (h, w)`` from ``softmax(logits / T)``.
 
-    The numbers are drawn for the whole grid, so what one cell gets does not depend on the mask's shape.
+    The mask need not hold cells that go back to their noise. The numbers are drawn for the whole grid, so what
+    one cell gets does not depend on the mask's shape.
     """
     chance = torch.rand(mask.shape, generator=generator).to(mask.device)
     uniforms = torch.rand(tokens.shape, generator=generator, dtype=torch.float64).to(tokens.device)
@@ -233,16 +251,3 @@ def update(
     following = tokens.clone()
     following[chosen] = drawn
     return following
-
-
-def invert_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Draw from ``softmax(logits (N, K))`` with one uniform number ``(N,)`` a row: int64 ``(N,)``.
-
-    Raises:
-        ValueError: if a row is no distribution: a logit is NaN or +infinity, or all are -infinity.
-    """
-    cumulative = logits.double().softmax(-1).cumsum(-1)
-    if bool(cumulative[:, -1].isnan().any()):
-        raise ValueError("expected finite logits, got NaN or infinity: the prior's weights are damaged")
-    drawn = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
-    return drawn.clamp(max=logits.shape[1] - 1)

@@ -1,13 +1,14 @@
-"""The native tokenizer: a local convolutional VQ-GAN with residual codes and exact window decoding.
+"""What tokenizers share, and the native one: a local VQ-GAN with residual codes and exact window decoding.
 
-Nothing here looks at the whole picture: normalisation is per pixel over channels and there is no attention,
-so the decoder's output at a pixel depends on a bounded window of cells (``halo`` on each side) and a window
-can be decoded alone with the same result.
+Nothing in the native one looks at the whole picture: normalisation is per pixel over channels and there is no
+attention, so the decoder's output at a pixel depends on a bounded window of cells (``halo`` on each side) and
+a window can be decoded alone with the same result.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -157,8 +158,106 @@ class ResidualQuantizer(nn.Module):
         return sum(codes[1:], codes[0]).permute(0, 3, 1, 2)
 
 
-class Tokenizer(nn.Module):
-    """Picture <-> tokens. ``image`` is float32 ``(B, 3, H, W)`` in [-1, 1]; tokens int64 ``(B, h, w, q)``.
+class PictureTokenizer(nn.Module):
+    """Picture <-> tokens, whatever the network. ``image`` is float32 ``(B, 3, H, W)`` in [-1, 1]; tokens int64
+    ``(B, h, w, q)``. A subclass gives ``config``, ``quantizer``, :attr:`halo`, :meth:`latent` and
+    :meth:`render`, and what its training needs."""
+
+    config: Any  # a frozen dataclass with downsample_factor, codebook_size, depth and embed_dim
+    quantizer: ResidualQuantizer
+
+    @property
+    def halo(self) -> int | None:
+        """Cells on each side that a decoded pixel depends on; None if it depends on the whole grid."""
+        raise NotImplementedError
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """Weight of the decoder's last convolution, where the adaptive weight of the GAN loss compares
+        gradients (Esser et al. 2021, eq. 7)."""
+        raise NotImplementedError
+
+    def token_modules(self) -> tuple[nn.Module, ...]:
+        """The modules that decide a picture's tokens: while they stay, a prior's tokens stay valid."""
+        raise NotImplementedError
+
+    def start(self, pictures: Tensor) -> None:
+        """Fit what is fitted before training to ``pictures (B, 3, H, W)`` in [-1, 1]: nothing, unless a subclass
+        says otherwise."""
+
+    def latent(self, image: Tensor) -> Tensor:
+        """``image (B, 3, H, W)`` to the latent before quantisation, ``(B, embed_dim, h, w)``.
+
+        Raises:
+            ValueError: if the picture is not ``(B, 3, H, W)`` with sides that are multiples of f.
+        """
+        raise NotImplementedError
+
+    def render(self, quantized: Tensor) -> Tensor:
+        """Quantised latent ``(B, embed_dim, h, w)`` to a picture, not clamped, ``(B, 3, h f, w f)``."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def encode(self, image: Tensor) -> Tensor:
+        """``image (B, 3, H, W)`` in [-1, 1] to tokens int64 ``(B, h, w, q)``; raises as :meth:`latent`."""
+        return self.quantizer.quantize(self.latent(image))
+
+    @torch.inference_mode()
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Tokens int64 ``(B, h, w, q)`` to float32 ``(B, 3, H, W)`` in [-1, 1].
+
+        Raises:
+            ValueError: if the tokens' depth or range is not the tokenizer's.
+        """
+        self.check_tokens(tokens)
+        return self.render(self.quantizer.embed(tokens)).clamp(-1, 1)
+
+    @torch.inference_mode()
+    def decode_window(self, tokens: Tensor, top: int, left: int, bottom: int, right: int) -> Tensor:
+        """Pixels of the cells ``[top, bottom) x [left, right)``, equal to the same crop of :meth:`decode`.
+
+        Only the window and its halo are computed, so a streamed frame costs the hole and not the picture;
+        without a bounded halo it costs the picture. The convolutions' zero padding acts at the same place as
+        in full decoding, because the halo is cut off only where the grid goes on.
+
+        Raises:
+            ValueError: if the window is empty or leaves the grid, or as :meth:`decode`.
+        """
+        _, h, w, _ = tokens.shape
+        if not (0 <= top < bottom <= h and 0 <= left < right <= w):
+            raise ValueError(
+                f"expected a window inside the {h}x{w} grid, got rows {top}:{bottom}, columns {left}:{right}"
+            )
+        halo = max(h, w) if self.halo is None else self.halo
+        y0, x0 = max(0, top - halo), max(0, left - halo)
+        y1, x1 = min(h, bottom + halo), min(w, right + halo)
+        pixels = self.decode(tokens[:, y0:y1, x0:x1])
+        f = self.config.downsample_factor
+        return pixels[:, :, (top - y0) * f : (bottom - y0) * f, (left - x0) * f : (right - x0) * f]
+
+    def check_tokens(self, tokens: Tensor) -> None:
+        """Raise ValueError unless ``tokens`` are int64 ``(B, h, w, q)`` in [0, K)."""
+        config = self.config
+        if tokens.ndim != 4 or tokens.shape[-1] != config.depth or tokens.dtype != torch.int64:
+            raise ValueError(
+                f"expected tokens int64 (B, h, w, {config.depth}), got {tokens.dtype} {tuple(tokens.shape)}"
+            )
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < config.codebook_size:
+            raise ValueError(
+                f"expected tokens in [0, {config.codebook_size}), got {int(tokens.min())} to {int(tokens.max())}"
+            )
+
+    def check_image(self, image: Tensor) -> None:
+        """Raise ValueError unless ``image`` is ``(B, 3, H, W)`` with sides that are multiples of f."""
+        f = self.config.downsample_factor
+        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % f or image.shape[3] % f:
+            raise ValueError(
+                f"expected an image (B, 3, H, W) with sides that are multiples of {f}, got {tuple(image.shape)}"
+            )
+
+
+class Tokenizer(PictureTokenizer):
+    """The native tokenizer: local, so that a window of cells can be decoded alone.
 
     Most work happens at 1/8 of the resolution or below: a pixel-unshuffle stem, a pixel-shuffle head. The
     decoder refines the linear codec's picture, which it also sees at 1/8 and 1/4 so that the grid of patches
@@ -167,7 +266,7 @@ class Tokenizer(nn.Module):
 
     def __init__(self, config: TokenizerConfig):
         super().__init__()
-        self.config = config
+        self.config: TokenizerConfig = config
         c4, c8, c16, c32 = config.widths
         f, stem, dim = config.downsample_factor, config.stem_stride, config.embed_dim
         self.codec = LinearCodec(f, dim)
@@ -209,72 +308,27 @@ class Tokenizer(nn.Module):
         two for all the finer ones together (two at 1/16, three at 1/8, two at 1/4)."""
         return self.config.bottleneck_blocks + 2
 
-    def latent(self, image: Tensor) -> Tensor:
-        """``image (B, 3, H, W)`` to the latent before quantisation, ``(B, embed_dim, h, w)``.
+    @property
+    def last_layer(self) -> nn.Parameter:
+        return self.decode_4[-2].get_parameter("weight")
 
-        Raises:
-            ValueError: if the picture is not ``(B, 3, H, W)`` with sides that are multiples of f.
-        """
-        f = self.config.downsample_factor
-        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % f or image.shape[3] % f:
-            raise ValueError(
-                f"expected an image (B, 3, H, W) with sides that are multiples of {f}, got {tuple(image.shape)}"
-            )
+    def token_modules(self) -> tuple[nn.Module, ...]:
+        return self.encoder, self.codec, self.quantizer
+
+    def start(self, pictures: Tensor) -> None:
+        """Fit the linear codec to ``pictures (B, 3, H, W)`` in [-1, 1]."""
+        self.codec.fit(pictures)
+
+    def latent(self, image: Tensor) -> Tensor:
+        self.check_image(image)
         image = image.contiguous(memory_format=torch.channels_last)
         return self.encoder(image) + self.codec.encode(image)
 
     def render(self, quantized: Tensor) -> Tensor:
-        """Quantised latent ``(B, embed_dim, h, w)`` to a picture, not clamped, ``(B, 3, h f, w f)``."""
         quantized = quantized.contiguous(memory_format=torch.channels_last)
         base = self.codec.decode(quantized)
         features = self.decode_8(self.decode_cells(quantized) + self.feedback_8(base))
         return self.decode_4(features + self.feedback_4(base)) + base
-
-    @torch.inference_mode()
-    def encode(self, image: Tensor) -> Tensor:
-        """``image (B, 3, H, W)`` in [-1, 1] to tokens int64 ``(B, h, w, q)``; raises as :meth:`latent`."""
-        return self.quantizer.quantize(self.latent(image))
-
-    @torch.inference_mode()
-    def decode(self, tokens: Tensor) -> Tensor:
-        """Tokens int64 ``(B, h, w, q)`` to float32 ``(B, 3, H, W)`` in [-1, 1].
-
-        Raises:
-            ValueError: if the tokens' depth or range is not the tokenizer's.
-        """
-        self.check_tokens(tokens)
-        return self.render(self.quantizer.embed(tokens)).clamp(-1, 1)
-
-    @torch.inference_mode()
-    def decode_window(self, tokens: Tensor, top: int, left: int, bottom: int, right: int) -> Tensor:
-        """Pixels of the cells ``[top, bottom) x [left, right)``, equal to the same crop of :meth:`decode`.
-
-        Only the window and its halo are computed, so a streamed frame costs the hole and not the picture.
-        The convolutions' zero padding acts at the same place as in full decoding, because the halo is cut
-        off only where the grid goes on.
-        """
-        _, h, w, _ = tokens.shape
-        if not (0 <= top < bottom <= h and 0 <= left < right <= w):
-            raise ValueError(
-                f"expected a window inside the {h}x{w} grid, got rows {top}:{bottom}, columns {left}:{right}"
-            )
-        y0, x0 = max(0, top - self.halo), max(0, left - self.halo)
-        y1, x1 = min(h, bottom + self.halo), min(w, right + self.halo)
-        pixels = self.decode(tokens[:, y0:y1, x0:x1])
-        f = self.config.downsample_factor
-        return pixels[:, :, (top - y0) * f : (bottom - y0) * f, (left - x0) * f : (right - x0) * f]
-
-    def check_tokens(self, tokens: Tensor) -> None:
-        """Raise ValueError unless ``tokens`` are int64 ``(B, h, w, q)`` in [0, K)."""
-        config = self.config
-        if tokens.ndim != 4 or tokens.shape[-1] != config.depth or tokens.dtype != torch.int64:
-            raise ValueError(
-                f"expected tokens int64 (B, h, w, {config.depth}), got {tokens.dtype} {tuple(tokens.shape)}"
-            )
-        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < config.codebook_size:
-            raise ValueError(
-                f"expected tokens in [0, {config.codebook_size}), got {int(tokens.min())} to {int(tokens.max())}"
-            )
 
 
 def upsample(channels_in: int, channels_out: int, kernel: int = 1) -> tuple[nn.Module, ...]:

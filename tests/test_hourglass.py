@@ -1,5 +1,7 @@
 """sundae.hourglass: every weight learns, any grid passes, codes depend on the codes before them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from tiny import PRIOR, tiny_prior
 
 from sundae.hourglass import CodeHead, Hourglass, HourglassConfig, LevelConfig, pad_grid
-from sundae.objective import unrolled_loss
+from sundae.objective import corrupt, unrolled_loss
 
 THREE = HourglassConfig(
     codebook_size=16,
@@ -37,7 +39,8 @@ def test_every_parameter_learns(config, grid):
     torch.manual_seed(0)
     model = tiny_prior(config)
     tokens, hole = grids(model, 4, *grid)
-    unrolled_loss(model, tokens, hole, torch.full((4,), 0.5), 2).loss.backward()
+    corrupted = corrupt(tokens, hole, torch.full((4,), 0.5), model.codebook_size)
+    unrolled_loss(model, tokens, corrupted, hole, torch.rand(4, 1, *tokens.shape[1:])).loss.backward()
     idle = [
         name for name, p in model.named_parameters() if p.grad is None or not float(p.grad.abs().max()) > 0
     ]
@@ -182,3 +185,34 @@ def test_bad_configs_are_refused(values):
 def test_bad_levels_are_refused(values):
     with pytest.raises(ValueError, match=r"^expected .*, got .*$"):
         LevelConfig(**{"width": 8, "depth": 1} | values)
+
+
+CONDITIONAL = replace(PRIOR, classes=3)
+
+
+def test_a_class_changes_every_cell_and_no_class_is_the_last_row():
+    model = tiny_prior(CONDITIONAL)
+    tokens, hole = grids(model, 2, 4, 5)
+    none, last = model.hidden(tokens, ~hole), model.hidden(tokens, ~hole, torch.tensor([3, 3]))
+    assert torch.equal(none, last)
+    mixed = model.hidden(tokens, ~hole, torch.tensor([3, 1]))
+    assert torch.equal(mixed[0], none[0])
+    assert bool((mixed[1] != none[1]).any(-1).all())
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 4], [-1, 0]])
+def test_labels_that_are_no_classes_are_refused(labels):
+    model = tiny_prior(CONDITIONAL)
+    tokens, hole = grids(model, 2, 4, 5)
+    with pytest.raises(ValueError, match="expected 2 labels from 0 to 3"):
+        model.hidden(tokens, ~hole, torch.tensor(labels))
+    with pytest.raises(ValueError, match="trained without classes"):
+        tiny_prior().hidden(tokens, ~hole, torch.tensor([0, 0]))
+
+
+def test_heads_need_not_fill_the_width():
+    level = LevelConfig(20, 1, "global", mlp_ratio=1, heads=3)
+    model = tiny_prior(HourglassConfig(16, 2, (4, 4), (level,), head_dim=8))
+    assert model.down[0][0].attention.qkv.weight.shape == (3 * 24, 20)
+    tokens, hole = grids(model, 2, 4, 5)
+    assert model.hidden(tokens, ~hole).shape == (2, 4, 5, 20)

@@ -14,10 +14,11 @@ ALLOWED = {  # siblings that a module may know
     "masks": set(),
     "layers": set(),
     "tokenizer": set(),
+    "taming": {"tokenizer"},
     "objective": set(),
     "hourglass": {"layers"},
     "sampler": {"objective"},
-    "checkpoint": {"tokenizer", "hourglass"},
+    "checkpoint": {"tokenizer", "taming", "hourglass"},
     "bundles": {"checkpoint", "tokenizer", "hourglass"},
     "pipeline": {"image", "masks", "bundles", "sampler"},
 }

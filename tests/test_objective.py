@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import Fake, Keep, Oracle, Uniform, tiny_prior
 
-from sundae.objective import corrupt, draw_codes, unrolled_loss
+from sundae.objective import corrupt, hole_weights, unrolled_loss
 
 
 def test_corruption_has_its_rate_and_replaces_whole_cells():
@@ -38,12 +38,11 @@ def test_corruption_is_uniform_over_codes():
     assert abs(float(torch.corrcoef(noisy.view(-1, 2).t().double())[0, 1])) < 0.05
 
 
-def test_drawn_codes_follow_the_logits():
-    torch.manual_seed(2)
-    logits = torch.tensor([0.0, 1.0, -1.0, 2.0])
-    counts = torch.bincount(draw_codes(logits.expand(8000, 4)), minlength=4).double()
-    expected = 8000 * logits.double().softmax(0)
-    assert float(((counts - expected) ** 2 / expected).sum()) < 21  # chi-square, 3 degrees: 1 in 10,000
+def chain(denoiser, tokens, mask, rate: float, steps: int, **extra):
+    """The loss of ``steps`` steps from tokens corrupted at ``rate``."""
+    corrupted = corrupt(tokens, mask, torch.full((len(tokens),), rate), denoiser.codebook_size)
+    uniforms = torch.rand(len(tokens), steps - 1, *tokens.shape[1:])
+    return unrolled_loss(denoiser, tokens, corrupted, mask, uniforms, **extra)
 
 
 class Table(Fake):
@@ -67,7 +66,7 @@ def test_loss_is_the_one_by_hand():
     table = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, math.log(2)]])
     tokens = torch.tensor([[[[1, 0], [2, 2], [0, 1]]]])
     mask = torch.tensor([[[True, True, False]]])
-    result = unrolled_loss(Table(table), tokens, mask, torch.ones(1), 3)
+    result = chain(Table(table), tokens, mask, 1.0, 3)
     normaliser = math.log(math.exp(1) + math.exp(2) + math.exp(3))
     first = ((normaliser - 2) + (normaliser - 3)) / 2
     second = (math.log(4) + math.log(2)) / 2
@@ -80,9 +79,9 @@ def test_loss_is_the_one_by_hand():
 def test_uniform_and_oracle_set_the_scale():
     tokens = torch.randint(16, (2, 4, 5, 2))
     mask = torch.rand(2, 4, 5) < 0.7
-    uniform = unrolled_loss(Uniform(), tokens, mask, torch.ones(2), 2)
+    uniform = chain(Uniform(), tokens, mask, 1.0, 2)
     assert float(uniform.loss) == pytest.approx(math.log(16), rel=1e-5)
-    oracle = unrolled_loss(Oracle(tokens[:1]), tokens[:1], mask[:1], torch.ones(1), 2)
+    oracle = chain(Oracle(tokens[:1]), tokens[:1], mask[:1], 1.0, 2)
     assert float(oracle.loss) == 0
     assert float(oracle.accuracy) == 1
 
@@ -93,7 +92,7 @@ def test_each_unroll_sees_a_sample_of_the_one_before():
     denoiser, tokens = Table(sure), torch.zeros(1, 4, 4, 2, dtype=torch.int64)
     mask = torch.zeros(1, 4, 4, dtype=torch.bool)
     mask[0, 1:3, 1:] = True
-    unrolled_loss(denoiser, tokens, mask, torch.zeros(1), 3)
+    chain(denoiser, tokens, mask, 0.0, 3)
     (first, known), (second, _), (third, _) = denoiser.states
     assert torch.equal(first, tokens)
     assert torch.equal(known, ~mask)
@@ -105,13 +104,8 @@ def test_each_unroll_sees_a_sample_of_the_one_before():
 def test_samples_are_drawn_without_a_graph():
     """Two logits a step for the loss, two more for the sample, which need no gradient."""
     denoiser = Table(torch.zeros(2, 3))
-    unrolled_loss(
-        denoiser,
-        torch.zeros(1, 2, 2, 2, dtype=torch.int64),
-        torch.ones(1, 2, 2, dtype=torch.bool),
-        torch.ones(1),
-        2,
-    )
+    tokens, mask = torch.zeros(1, 2, 2, 2, dtype=torch.int64), torch.ones(1, 2, 2, dtype=torch.bool)
+    chain(denoiser, tokens, mask, 1.0, 2)
     assert denoiser.gradients == [True, True, False, False, True, True]
 
 
@@ -121,7 +115,7 @@ def test_gradient_is_the_mean_of_the_steps_alone():
     tokens, mask = torch.randint(16, (2, 4, 5, 2)), torch.rand(2, 4, 5) < 0.5
     hidden = model.hidden
     model.hidden = lambda state, known: (seen.append(state.clone()), hidden(state, known))[1]
-    unrolled_loss(model, tokens, mask, torch.full((2,), 0.7), 2).loss.backward()
+    chain(model, tokens, mask, 0.7, 2).loss.backward()
     together = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
     truth = tokens[mask]
@@ -138,5 +132,31 @@ def test_gradient_is_the_mean_of_the_steps_alone():
 def test_clean_tokens_are_not_written_to():
     tokens, mask = torch.randint(16, (1, 3, 3, 2)), torch.ones(1, 3, 3, dtype=torch.bool)
     before = tokens.clone()
-    unrolled_loss(Keep(), tokens, mask, torch.ones(1), 3)
+    chain(Keep(), tokens, mask, 1.0, 3)
     assert torch.equal(tokens, before)
+
+
+def test_chain_is_drawn_from_the_given_numbers_alone():
+    """Codes 0, 1, 2 have probabilities 1/4, 1/4, 1/2: the numbers 0.1, 0.3 and 0.7 fall on one each."""
+    denoiser = Table(torch.tensor([[0.0, 0.0, math.log(2)]]))
+    tokens, mask = torch.zeros(1, 1, 3, 1, dtype=torch.int64), torch.ones(1, 1, 3, dtype=torch.bool)
+    uniforms = torch.tensor([0.1, 0.3, 0.7]).view(1, 1, 1, 3, 1)
+    unrolled_loss(denoiser, tokens, tokens, mask, uniforms)
+    assert denoiser.states[1][0].flatten().tolist() == [0, 1, 2]
+
+
+def test_weights_of_holes_by_hand():
+    """Holes of 1 and 4 cells: every cell alike, every picture alike, or between."""
+    mask = torch.zeros(2, 2, 2, dtype=torch.bool)
+    mask[0, 0, 0] = mask[1] = True
+    assert hole_weights(mask, 0.0).tolist() == [1, 1, 1, 1, 1]
+    assert hole_weights(mask, 1.0).tolist() == [1, 0.25, 0.25, 0.25, 0.25]
+    assert hole_weights(mask, 0.5).tolist() == [1, 0.5, 0.5, 0.5, 0.5]
+
+
+def test_weighted_loss_by_hand():
+    table = torch.tensor([[0.0, math.log(3)]])  # -log p: log 4 for code 0, log 4/3 for code 1
+    tokens, mask = torch.tensor([0, 1]).view(1, 1, 2, 1), torch.ones(1, 1, 2, dtype=torch.bool)
+    result = chain(Table(table), tokens, mask, 1.0, 1, weights=torch.tensor([0.25, 0.75]))
+    assert float(result.loss) == pytest.approx(0.25 * math.log(4) + 0.75 * math.log(4 / 3), rel=1e-5)
+    assert float(result.accuracy) == pytest.approx(0.75)

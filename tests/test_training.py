@@ -10,15 +10,15 @@ from PIL import Image
 from tiny import tiny_prior
 
 import sundae
-from sundae.checkpoint import load_tokenizer, tensors_hash
-from sundae.tokenizer import ResidualQuantizer, Tokenizer, TokenizerConfig
-from train import encode_dataset, export, losses, settings, train_prior, train_tokenizer
-from train.codebook import CodebookTrainer, kmeans
+from sundae.checkpoint import TOKENIZERS, load_tokenizer
+from sundae.tokenizer import ResidualQuantizer
+from train import encode_dataset, export, losses, run, settings, train_prior, train_tokenizer
+from train.checkpoints import load_state, save_atomically
+from train.codebook import CodebookTrainer, kmeans, perplexity, straight_through
 from train.data import FolderSource, RandomCrops, Subset, open_source, split, to_tensor
-from train.holes import random_hole
-from train.optim import Muon, orthogonalize, split_parameters
-from train.run import WeightAverage, load_checkpoint, save_atomically
-from train.tokens import HoledTokens, TokenShards
+from train.holes import HoleSettings, random_hole
+from train.optim import Muon, WeightAverage, orthogonalize, split_parameters
+from train.tokens import HoledTokens, TokenShards, tokens_hash
 
 # -- losses --------------------------------------------------------------------------------------------------
 
@@ -28,11 +28,25 @@ def test_reconstruction_terms_by_hand():
     target = torch.zeros(1, 3, 8, 8)
     output = target.clone()
     output[..., :4] = 1
-    terms = losses.reconstruction_terms(output, target, levels=3)
+    terms = losses.reconstruction_terms(output, target, torch.ones(1, 1, 8, 8), levels=3)
     assert float(terms["l1"]) == pytest.approx(0.5)
     assert float(terms["mse"]) == pytest.approx(0.5)
     assert float(terms["edges"]) == pytest.approx((1 / 7 + 1 / 3 + 1) / 3)
-    assert all(float(term) == 0 for term in losses.reconstruction_terms(target, target).values())
+    same = losses.reconstruction_terms(target, target, torch.ones(1, 1, 8, 8))
+    assert all(float(term) == 0 for term in same.values())
+
+
+def test_pixels_that_matter_weigh_more():
+    """An error of 1 in the left half, whose weight is 3, and nothing to the right of the seam."""
+    target, weight = torch.zeros(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
+    output = target.clone()
+    output[..., :4], weight[..., :4] = 1, 3
+    terms = losses.reconstruction_terms(output, target, weight, levels=3)
+    assert float(terms["l1"]) == pytest.approx(1.5)
+    assert float(terms["mse"]) == pytest.approx(1.5)
+    assert float(terms["edges"]) == pytest.approx(
+        (1 / 7 + 1 / 3 + 1) / 3
+    )  # a seam has its right side's weight
 
 
 def test_hinge_and_matching_by_hand():
@@ -142,7 +156,7 @@ def test_codebooks_follow_the_data():
     trainer = CodebookTrainer(quantizer, decay=0.8)
     latent = rows.view(1, 20, 30, 2).permute(0, 3, 1, 2)
     for _ in range(60):
-        trainer(quantizer, latent, learn=True)
+        trainer.learn(quantizer, rows, quantizer.quantize(latent).flatten(0, 2))
     assert float(torch.cdist(corners, quantizer.codebooks[0]).min(1).values.max()) < 0.15
 
 
@@ -176,7 +190,7 @@ def test_gradient_passes_straight_through():
     quantizer.codebooks.copy_(torch.randn(2, 8, 3))
     before = quantizer.codebooks.clone()
     latent = torch.randn(1, 3, 4, 5, requires_grad=True)
-    quantized, tokens, commitment = CodebookTrainer(quantizer)(quantizer, latent, learn=False)
+    quantized, tokens, commitment = straight_through(quantizer, latent)
     weight = torch.randn_like(latent)
     (quantized * weight).sum().backward()
     assert torch.allclose(latent.grad, weight)
@@ -296,16 +310,27 @@ def test_crops_depend_on_seed_and_place_alone():
     source = Gradients(5)
     crops = RandomCrops(source, 8, 2, seed=3, items=40, eye_share=0.4)
     again = RandomCrops(source, 8, 2, seed=3, items=12, eye_share=0.4)
-    first = [crops[i].clone() for i in range(12)]
+    first = [crops[i][0].clone() for i in range(12)]
     np.random.seed(1)
     torch.manual_seed(1)
     for i in reversed(range(12)):
-        assert torch.equal(again[i], first[i])
-    assert not torch.equal(RandomCrops(source, 8, 2, seed=4, items=12, eye_share=0.4)[0], first[0])
+        assert torch.equal(again[i][0], first[i])
+    assert not torch.equal(RandomCrops(source, 8, 2, seed=4, items=12, eye_share=0.4)[0][0], first[0])
     assert first[0].shape == (2, 3, 8, 8)
     assert float(first[0].abs().max()) <= 1
-    seen = {next(k for k in range(5) if contains(source[k], crops.__getitem__(i)[0])) for i in range(5)}
+    seen = {next(k for k in range(5) if contains(source[k], crops[i][0][0])) for i in range(5)}
     assert seen == set(range(5))  # an epoch shows every picture
+
+
+def test_crops_weigh_eyes_and_nothing_else():
+    plain = RandomCrops(Gradients(3), 8, 2, seed=1, items=9, eye_share=0.5)
+    assert all(torch.equal(plain[i][1], torch.ones(2, 1, 8, 8)) for i in range(9))
+    weighted = RandomCrops(Gradients(3), 24, 1, seed=1, items=9, eye_share=0.5, eye_weight=4.0)
+    weight = weighted[0][1][0, 0]  # the whole picture, perhaps mirrored: the eyes are mirror images
+    peaks = {tuple(divmod(int(i), 24)) for i in weight.flatten().topk(2).indices}
+    assert peaks == {(11, 9), (11, 14)}
+    assert float(weight.max()) == pytest.approx(5, abs=0.35)
+    assert float(weight[0].max()) == pytest.approx(1, abs=1e-3)
 
 
 def contains(picture: np.ndarray, crop: torch.Tensor) -> bool:
@@ -319,7 +344,10 @@ def shards(tmp_path):
     rng = np.random.default_rng(0)
     for i, count in enumerate((3, 4)):
         np.save(tmp_path / f"tokens-{i}.npy", rng.integers(0, 16, (count, 2, 4, 5, 2), dtype=np.uint16))
-    (tmp_path / "index.json").write_text(json.dumps({"codebook_size": 16, "depth": 2, "tokenizer": "x"}))
+    index = {"codebook_size": 16, "depth": 2, "tokenizer": "x", "classes": 5}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    for i, labels in enumerate(([0, 1, 2], [3, 4, 0, 1])):
+        np.save(tmp_path / f"labels-{i}.npy", np.array(labels))
     return TokenShards(tmp_path)
 
 
@@ -333,17 +361,51 @@ def test_shards_are_read_in_order(shards):
 
 
 def test_holed_tokens_depend_on_seed_and_place_alone(shards):
-    items = HoledTokens(shards, seed=5, items=100, full_noise=0.25)
+    plain = HoleSettings()
+    items = HoledTokens(shards, plain, seed=5, items=100, full_noise=0.25, unroll_steps=3)
     first = [items[i] for i in range(20)]
     torch.manual_seed(9)
-    again = HoledTokens(shards, seed=5, items=21, full_noise=0.25)
+    again = HoledTokens(shards, plain, seed=5, items=21, full_noise=0.25, unroll_steps=3)
     for i in reversed(range(20)):
         assert all(torch.equal(a, b) for a, b in zip(again[i], first[i], strict=True))
-    other = HoledTokens(shards, seed=6, items=100, full_noise=0.25)
-    assert any(not torch.equal(other[i][1], first[i][1]) for i in range(20))
-    assert all(hole.any() and 0 <= float(rate) <= 1 for _, hole, rate in first)
-    rates = torch.stack([HoledTokens(shards, 5, 400, 0.25)[i][2] for i in range(400)])
-    assert 0.15 < float((rates == 1).float().mean()) < 0.35
+    other = HoledTokens(shards, plain, seed=6, items=100, full_noise=0.25, unroll_steps=3)
+    assert any(not torch.equal(other[i][2], first[i][2]) for i in range(20))
+    for tokens, corrupted, hole, uniforms, _ in first:
+        assert hole.any()
+        assert torch.equal(tokens[~hole], corrupted[~hole])
+        assert uniforms.shape == (2, *tokens.shape)
+        assert 0 <= float(uniforms.min()) < float(uniforms.max()) < 1
+
+
+def test_corruption_rates_are_uniform_with_some_full_noise(shards):
+    items = HoledTokens(shards, HoleSettings(everything=True), 5, 400, 0.25, 1)
+    rates = [float((items[i][1] != items[i][0]).any(-1).float().mean()) for i in range(400)]
+    full = np.mean([rate > 0.97 for rate in rates])  # of 20 cells; a code may fall on itself
+    assert 0.2 < full < 0.42
+    low, middle = (np.mean([lo <= rate < hi for rate in rates]) for lo, hi in ((0, 0.33), (0.33, 0.66)))
+    assert 0.15 < low < 0.36 and 0.15 < middle < 0.36
+
+
+def test_labels_go_with_their_pictures_and_are_dropped_at_their_share(shards):
+    items = HoledTokens(shards, HoleSettings(), 5, 700, 0.25, 1, drop_label=0.2)
+    seen: dict[int, set[int]] = {}
+    for i in range(700):
+        tokens, *_, label = items[i]
+        picture = next(k for k in range(7) for m in (0, 1) if np.array_equal(shards.grid(k, m), tokens))
+        seen.setdefault(picture, set()).add(int(label))
+    assert seen == {k: {shards.label(k), 5} for k in range(7)}
+    dropped = sum(int(items[i][4]) == 5 for i in range(700)) / 700
+    assert 0.13 < dropped < 0.27
+
+
+def test_focused_holes_are_small_and_cover_a_point():
+    settings = HoleSettings(focus=((0.47, 0.4), (0.7, 0.5)), focus_share=1.0)
+    rng = np.random.default_rng(3)
+    for h, w in [(32, 32), (16, 40), (4, 4)] * 40:
+        hole = random_hole(h, w, rng, settings)
+        assert any(hole[int(row * h), int(column * w)] for row, column in settings.focus)
+        assert hole.mean() < 0.5
+    assert random_hole(5, 7, rng, HoleSettings(everything=True)).all()
 
 
 def test_missing_data_is_told(tmp_path):
@@ -352,7 +414,7 @@ def test_missing_data_is_told(tmp_path):
         lambda: open_source(str(tmp_path / "none"), 32),
         lambda: FolderSource(tmp_path, 32),
         lambda: open_source("portraits:1", 32),
-        lambda: export.averaged(str(tmp_path / "state.pt"), Tokenizer, TokenizerConfig),
+        lambda: export.averaged(str(tmp_path / "state.pt"), TOKENIZERS, "tokenizer"),
     ):
         with pytest.raises(ValueError, match=r"^expected .*(found none|got).*"):
             attempt()
@@ -366,10 +428,9 @@ def test_weight_average_and_atomic_checkpoint(tmp_path):
     average.update(layer)  # the warm-up's decay is 1 / 21
     assert float(average.state["weight"]) == pytest.approx(20 / 21)
     path = tmp_path / "run" / "state.pt"
-    assert load_checkpoint(path) is None
     save_atomically(average.state_dict(), path)
     restored = WeightAverage(layer, 0.5)
-    restored.load_state_dict(load_checkpoint(path))
+    restored.load_state_dict(load_state(path))
     assert restored.updates == 1
     assert torch.equal(restored.state["weight"], average.state["weight"])
     assert [file.name for file in path.parent.iterdir()] == ["state.pt"]
@@ -419,22 +480,22 @@ def house(tmp_path_factory):
             root / "pictures" / f"{i}.png"
         )
     (root / "tokenizer.toml").write_text(
-        f'data = "{root}/pictures"\nsize = 32\nheld_out = 0.3\nbatch_size = 4\nper_picture = 2\ncrop = 32\n'
+        f'data = "{root}/pictures"\nsize = 32\nheld_out = 0.3\nbatch_size = 2\nper_picture = 2\ncrop = 32\n'
         "workers = 0\nsteps = 6\nwarmup = 2\ncodebook_start = 2\nadversarial_start = 4\nlog_steps = 2\n"
-        + TOKENIZER
+        'tracker = ""\n[augment]\ncolour = 1.0\ntranslation = 1.0\n' + TOKENIZER
     )
     train_tokenizer.main(["--config", str(root / "tokenizer.toml"), "--out", str(root / "tokenizer")])
     export_to(root, "export")
     encode(root, "tokens")
     (root / "prior.toml").write_text(
         f'tokens = "{root}/tokens"\nvalidation = "{root}/tokens"\ntokenizer = "{root}/export"\nbatch_size = 3\n'
-        "warmup = 3\nunroll_from = 1\nunroll_every = 1\nlog_steps = 1\n" + PRIOR
+        'warmup = 3\nunroll_from = 1\nlog_steps = 1\nworkers = 0\ntracker = ""\n' + PRIOR
     )
     return root
 
 
 def export_to(root, name: str, *words: str) -> None:
-    tokenizer = str(root / "tokenizer" / "state.pt")
+    tokenizer = str(root / "tokenizer")
     export.main(["--tokenizer", tokenizer, "--out", str(root / name), *words])
 
 
@@ -455,7 +516,7 @@ def encode(root, name: str, tokenizer: str = "export") -> None:
 def prior_run(root, name: str, steps: int) -> dict:
     words = ["--config", root / "prior.toml", "--out", root / name, "--steps", steps]
     train_prior.main([str(word) for word in words])
-    return load_checkpoint(root / name / "state.pt")
+    return load_state(root / name)
 
 
 def difference(one: dict, two: dict) -> float:
@@ -464,7 +525,7 @@ def difference(one: dict, two: dict) -> float:
 
 
 def test_tokenizer_learned_and_its_codebooks_are_in_use(house):
-    state = load_checkpoint(house / "tokenizer" / "state.pt")
+    state = load_state(house / "tokenizer")
     assert state["step"] == 6
     assert bool(state["codebook"]["started"])
     tokenizer = load_tokenizer(house / "export")
@@ -481,10 +542,13 @@ def test_tokenizer_learned_and_its_codebooks_are_in_use(house):
 def test_tokens_on_disk_are_the_tokenizers(house):
     tokenizer, shards = load_tokenizer(house / "export"), TokenShards(house / "tokens")
     assert shards.index == {
-        "tokenizer": tensors_hash(tokenizer.state_dict()),
+        "tokenizer": tokens_hash(tokenizer),
         "grid": [4, 4],
         "depth": 2,
         "codebook_size": 16,
+        "versions": 2,
+        "classes": 0,
+        "class_names": [],
     }
     assert [len(shard) for shard in shards.shards] == [4, 4, 4]
     source = FolderSource(house / "pictures", 32)
@@ -507,21 +571,21 @@ def test_tokenizer_resumes_as_if_never_stopped(house, monkeypatch):
     words = ["--config", str(house / "tokenizer.toml"), "--out", str(out)]
     steps, train_step = [], train_tokenizer.TokenizerTrainer.train_step
 
-    class Over(train_tokenizer.Clock):
+    class Over(run.Clock):
         @property
         def over(self) -> bool:
             return len(steps) == 1
 
-    monkeypatch.setattr(train_tokenizer, "Clock", Over)
+    monkeypatch.setattr(run, "Clock", Over)
     monkeypatch.setattr(
         train_tokenizer.TokenizerTrainer,
         "train_step",
         lambda self, batch: (steps.append(1), train_step(self, batch))[1],
     )
     train_tokenizer.main(words)
-    assert load_checkpoint(out / "state.pt")["step"] == 1
+    assert load_state(out)["step"] == 1
     train_tokenizer.main(words)
-    resumed, straight = load_checkpoint(out / "state.pt"), load_checkpoint(house / "tokenizer" / "state.pt")
+    resumed, straight = load_state(out), load_state(house / "tokenizer")
     assert resumed["step"] == straight["step"] == 6 == len(steps)
     assert difference(resumed["tokenizer"], straight["tokenizer"]) < 1e-6
     assert difference(resumed["average"]["state"], straight["average"]["state"]) < 1e-6
@@ -538,7 +602,7 @@ def test_prior_resumes_as_if_never_stopped(house):
 
 def test_exported_bundle_paints(house):
     prior_run(house, "prior-exported", 2)
-    export_to(house, "bundle", "--prior", str(house / "prior-exported" / "state.pt"))
+    export_to(house, "bundle", "--prior", str(house / "prior-exported"))
     model = sundae.load(house / "bundle")
     assert model.resolution == 32
     assert model.config["provenance"] == {"tokenizer_steps": 6, "prior_steps": 2}
@@ -554,7 +618,9 @@ def test_tokens_of_another_tokenizer_are_refused(house):
     (house / "foreign").mkdir()
     (house / "foreign" / "index.json").write_text(json.dumps(content | {"tokenizer": "0" * 64}))
     np.save(house / "foreign" / "tokens-0.npy", np.zeros((2, 2, 4, 4, 2), np.uint16))
-    with pytest.raises(ValueError, match=r"^expected tokens of tokenizer .*, got tokens of 000000000000"):
+    with pytest.raises(
+        ValueError, match=r"^expected tokens of tokenizer [0-9a-f]+ in .*, got tokens of 000000000000"
+    ):
         train_prior.main(
             [
                 "--config",
@@ -565,7 +631,9 @@ def test_tokens_of_another_tokenizer_are_refused(house):
                 str(house / "x"),
             ]
         )
-    with pytest.raises(ValueError, match=r"^expected tokens of tokenizer .*, found those of 000000000000"):
+    with pytest.raises(
+        ValueError, match=r"^expected tokens with tokenizer [0-9a-f]+ in .*, found 000000000000"
+    ):
         encode(house, "foreign")
 
 
@@ -579,5 +647,5 @@ def test_dry_runs_write_nothing(house, capsys):
 
 
 def test_perplexity_counts_codes_in_use():
-    assert float(train_tokenizer.perplexity(torch.tensor([0, 1, 2, 3]), 16)) == pytest.approx(4, rel=1e-4)
-    assert float(train_tokenizer.perplexity(torch.tensor([5, 5]), 16)) == pytest.approx(1, rel=1e-4)
+    assert float(perplexity(torch.tensor([0, 1, 2, 3]), 16)) == pytest.approx(4, rel=1e-4)
+    assert float(perplexity(torch.tensor([5, 5]), 16)) == pytest.approx(1, rel=1e-4)

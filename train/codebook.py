@@ -32,22 +32,6 @@ class CodebookTrainer(nn.Module):
             rows = rows - quantizer.codebooks[level][quantizer.nearest(rows, level)]
         self.started.fill_(True)
 
-    def forward(
-        self, quantizer: ResidualQuantizer, latent: Tensor, learn: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantise ``latent (B, dim, h, w)`` with a straight-through gradient, and learn from it.
-
-        Returns:
-            The quantised latent (its gradient goes to ``latent``), tokens int64 ``(B, h, w, q)``, and the
-            commitment loss ``mean ||latent - sg(quantised)||^2`` (van den Oord et al., eq. 3, third term).
-        """
-        tokens = quantizer.quantize(latent.detach())
-        if learn:
-            self.learn(quantizer, latent.detach().permute(0, 2, 3, 1).flatten(0, 2), tokens.flatten(0, 2))
-        quantized = quantizer.embed(tokens)
-        commitment = (latent - quantized).square().sum(1).mean()
-        return latent + (quantized - latent).detach(), tokens, commitment
-
     @torch.no_grad()
     def learn(self, quantizer: ResidualQuantizer, rows: Tensor, tokens: Tensor) -> None:
         """Exponential averages of the rows that chose each code; codes hardly chosen move to random rows."""
@@ -66,6 +50,25 @@ class CodebookTrainer(nn.Module):
                 self.count[level, dead] = 0.3 * fair_share
                 self.total[level, dead] = revived * 0.3 * fair_share
             rows = rows - before[chosen]
+
+
+def straight_through(quantizer: ResidualQuantizer, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Quantise ``latent (B, dim, h, w)`` such that the gradient passes it by.
+
+    Returns:
+        The quantised latent (its gradient goes to ``latent``), tokens int64 ``(B, h, w, q)``, and the
+        commitment loss ``mean ||latent - sg(quantised)||^2`` (van den Oord et al. 2017, eq. 3, third term).
+    """
+    tokens = quantizer.quantize(latent.detach())
+    quantized = quantizer.embed(tokens)
+    commitment = (latent - quantized).square().sum(1).mean()
+    return latent + (quantized - latent).detach(), tokens, commitment
+
+
+def perplexity(tokens: Tensor, codes: int) -> Tensor:
+    """exp of the entropy of the codes in a batch: how many of the K are in use."""
+    share = torch.bincount(tokens.flatten(), minlength=codes).float() / tokens.numel()
+    return torch.exp(-(share * (share + 1e-9).log()).sum())
 
 
 def kmeans(rows: Tensor, codes: int, iterations: int) -> Tensor:

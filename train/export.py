@@ -1,22 +1,26 @@
-"""Write a bundle from training states: ``python -m train.export --tokenizer STATE [--prior STATE] --out DIR``.
+"""Write a bundle from training states: ``python train/export.py --tokenizer RUN [--prior RUN] --out DIR``.
 
 Takes the averaged weights; the settings of each run are read from what the run stored beside its state.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+if not __package__:  # run as a file: look for packages in the repository, not in this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import json
+
 from torch import nn
 
-from sundae.checkpoint import from_json, save_bundle
-from sundae.hourglass import Hourglass, HourglassConfig
-from sundae.tokenizer import Tokenizer, TokenizerConfig
+from sundae.checkpoint import PRIORS, TOKENIZERS, from_json, save_bundle
 from train import settings
-from train.run import require_checkpoint
+from train.checkpoints import load_state
+
+STAGES = {"tokenizer": "tokenizer", "hourglass": "prior"}  # default kind of a part: the stage that trains it
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,22 @@ class ExportSettings:
     """What to export, and what to say of it."""
 
     out: str  # the bundle's folder
-    tokenizer: str = "runs/tokenizer/state.pt"
-    prior: str = ""  # state.pt of a prior; none exports the tokenizer alone
+    tokenizer: str = "runs/tokenizer"  # a run's folder (its newest state) or one of its states
+    prior: str = ""  # the same of a prior; none exports the tokenizer alone
     provenance: str = ""  # JSON file: data, metrics, licence
 
 
-def averaged(path: str, module_class: type[nn.Module], config_class: type) -> tuple[nn.Module, int]:
-    """The module of a training state with its averaged weights, and its step; ValueError if there is none."""
-    state = require_checkpoint(Path(path))
+def averaged(path: str, kinds: dict[str, tuple[type, type]], default: str) -> tuple[nn.Module, int]:
+    """The module of a training state or run with its averaged weights, and its step.
+
+    Raises:
+        ValueError: if there is none, or it is of another stage.
+    """
+    state = load_state(Path(path))
+    kind = state.get("kind", default)
+    if kind not in kinds or state.get("stage", default) not in (default, STAGES[default]):
+        raise ValueError(f"expected the state of a {STAGES[default]} in {path}, got that of another stage")
+    module_class, config_class = kinds[kind]
     module = module_class(from_json(config_class, state["model"], path))
     module.load_state_dict(state["average"]["state"])
     return module, state["step"]
@@ -40,16 +52,13 @@ def averaged(path: str, module_class: type[nn.Module], config_class: type) -> tu
 def main(argv: list[str] | None = None) -> None:
     options, flags = settings.parse(ExportSettings, __doc__, argv)
     provenance = json.loads(Path(options.provenance).read_text()) if options.provenance else {}
-    tokenizer, step = averaged(options.tokenizer, Tokenizer, TokenizerConfig)
+    tokenizer, step = averaged(options.tokenizer, TOKENIZERS, "tokenizer")
     parts, provenance = {"tokenizer": tokenizer}, provenance | {"tokenizer_steps": step}
     if options.prior:
-        parts["prior"], provenance["prior_steps"] = averaged(options.prior, Hourglass, HourglassConfig)
+        parts["prior"], provenance["prior_steps"] = averaged(options.prior, PRIORS, "hourglass")
     if not flags.dry_run:
         save_bundle(Path(options.out), parts, provenance)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    settings.guard(main)

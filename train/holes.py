@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
-def random_hole(h: int, w: int, rng: np.random.Generator) -> np.ndarray:
+@dataclass(frozen=True)
+class HoleSettings:
+    """Where holes lie beyond chance. People paint over eyes and mouths; on aligned faces these have a place."""
+
+    everything: bool = False  # hide whole pictures only, as the paper does
+    focus: tuple[tuple[float, float], ...] = ()  # rows and columns, as shares of height and width
+    focus_share: float = 0.0  # share of the holes that cover one or two of these points and little else
+
+
+def random_hole(
+    h: int, w: int, rng: np.random.Generator, settings: HoleSettings = HoleSettings()
+) -> np.ndarray:
     """A hole of a random kind: bool ``(h, w)``, True = hidden, never empty.
 
-    One in seven hides everything (the paper's SUNDAE, whole pictures); the others are rectangles, ellipses,
-    strokes, halves and mixtures of them.
+    Apart from the focused ones, one in seven hides everything (the paper's SUNDAE, whole pictures); the others
+    are rectangles, ellipses, strokes, halves and mixtures of them.
     """
+    if settings.everything:
+        return np.ones((h, w), bool)
+    if settings.focus and rng.random() < settings.focus_share:
+        return focused(h, w, rng, settings.focus)
     kind = rng.choice(5, p=(0.15, 0.35, 0.2, 0.15, 0.15))
     if kind == 0:
         return np.ones((h, w), bool)
@@ -40,6 +57,20 @@ def ellipse(h: int, w: int, rng: np.random.Generator) -> np.ndarray:
     ry, rx = (max(0.7, side * rng.uniform(0.03, 0.45)) for side in (h, w))
     hole = ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1
     hole[int(cy), int(cx)] = True
+    return hole
+
+
+def focused(h: int, w: int, rng: np.random.Generator, focus: tuple[tuple[float, float], ...]) -> np.ndarray:
+    """Ellipses of 2 to 10 cells of 32 around one or two of the points, which lie inside them."""
+    y, x = np.mgrid[0:h, 0:w]
+    hole = np.zeros((h, w), bool)
+    for point in rng.choice(len(focus), 1 if rng.random() < 0.75 else min(2, len(focus)), replace=False):
+        row, column = focus[point][0] * h, focus[point][1] * w
+        ry, rx = rng.uniform(0.03, 0.12) * h, rng.uniform(0.04, 0.16) * w
+        angle, far = rng.uniform(0, 2 * np.pi), 0.6 * rng.random()
+        cy, cx = row + far * ry * np.sin(angle), column + far * rx * np.cos(angle)
+        hole |= ((y + 0.5 - cy) / ry) ** 2 + ((x + 0.5 - cx) / rx) ** 2 <= 1
+        hole[min(int(row), h - 1), min(int(column), w - 1)] = True
     return hole
 
 

@@ -7,25 +7,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def reconstruction_terms(output: Tensor, target: Tensor, levels: int = 3) -> dict[str, Tensor]:
-    """L1 over a pyramid, squared error, and L1 of gradients over the pyramid; pictures ``(B, 3, H, W)``.
+def reconstruction_terms(
+    output: Tensor, target: Tensor, weight: Tensor, levels: int = 3
+) -> dict[str, Tensor]:
+    """L1 over a pyramid, squared error, and L1 of gradients over the pyramid, weighted by pixel.
 
     The gradient term sharpens edges; from the start at weight 1 it drowned the colours, hence its own weight.
+
+    Args:
+        output: pictures ``(B, 3, H, W)``.
+        target: the same.
+        weight: ``(B, 1, H, W)``, how much each pixel matters; ones for plain means.
+        levels: heights of the pyramid, each half of the one before.
     """
+    error = output - target
     l1, edges = output.new_zeros(()), output.new_zeros(())
-    small, truth = output, target
+    mse = (error.square() * weight).mean()
     for level in range(levels):
         if level:
-            small, truth = F.avg_pool2d(small, 2), F.avg_pool2d(truth, 2)
-        l1 = l1 + (small - truth).abs().mean() / levels
-        edges = edges + gradient_distance(small, truth) / levels
-    return {"l1": l1, "mse": F.mse_loss(output, target), "edges": edges}
+            error, weight = F.avg_pool2d(error, 2), F.avg_pool2d(weight, 2)
+        l1 = l1 + (error.abs() * weight).mean() / levels
+        edges = edges + gradient_size(error, weight) / levels
+    return {"l1": l1, "mse": mse, "edges": edges}
 
 
-def gradient_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference of the horizontal and vertical finite differences."""
-    d = a - b
-    return (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
+def gradient_size(error: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of the absolute horizontal and vertical finite differences of an error."""
+    across = (error[..., 1:] - error[..., :-1]).abs() * weight[..., 1:]
+    down = (error[..., 1:, :] - error[..., :-1, :]).abs() * weight[..., 1:, :]
+    return across.mean() + down.mean()
 
 
 class PatchDiscriminator(nn.Module):

@@ -1,10 +1,12 @@
-"""Muon for the matrices of a transformer, in float32.
+"""Optimisers and averages: Muon for the matrices of a transformer, in float32, and averages of the weights.
 
 torch ships Muon, but it orthogonalises in bfloat16, which is hundreds of times slower on CPUs without
 native support. Method: Jordan et al. 2024; scale of the update: Liu et al. 2025, section 2.2.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: None = None) -> None:
+        """One update; ``closure`` is torch's form and not used."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
@@ -67,3 +70,29 @@ def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
         )
         (matrices if hidden else rest).append(parameter)
     return matrices, rest
+
+
+class WeightAverage:
+    """Exponential moving average of a module's floating-point state, with a warm-up of the decay."""
+
+    def __init__(self, module: nn.Module, decay: float):
+        self.decay, self.updates = decay, 0
+        self.state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 20))
+        for name, value in module.state_dict().items():
+            if value.is_floating_point():
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self.updates, "state": self.state}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.updates = saved["updates"]
+        for name, value in self.state.items():
+            value.copy_(saved["state"][name])  # in place: the average stays on its device

@@ -1,6 +1,6 @@
-"""Train the SUNDAE prior: ``python -m train.train_prior --config train/configs/prior-illustrated.toml``.
+"""Train the SUNDAE prior: ``python train/train_prior.py --config train/configs/prior-illustrated.toml``.
 
-One process, or several through ``accelerate launch --num_processes N -m train.train_prior ...``.
+On several GPUs ``accelerate launch train/train_prior.py ...``; on several CPU processes ``torchrun``.
 """
 
 from __future__ import annotations
@@ -9,58 +9,58 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+if not __package__:  # run as a file: look for packages in the repository, not in this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from contextlib import nullcontext
+from typing import Any
+
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
-from sundae.checkpoint import load_prior, load_tokenizer, tensors_hash, to_json
+from sundae.checkpoint import load_prior, load_tokenizer, to_json
 from sundae.hourglass import Hourglass, HourglassConfig
-from sundae.objective import corrupt, unrolled_loss
+from sundae.objective import corrupt, hole_weights, unrolled_loss
 from train import settings
-from train.optim import Muon, split_parameters
-from train.run import (
-    Clock,
-    WeightAverage,
-    load_checkpoint,
-    parameter_count,
-    random_state,
-    require_checkpoint,
-    restore_random_state,
-    save_atomically,
-)
-from train.tokens import HoledTokens, TokenShards
+from train.checkpoints import load_state
+from train.holes import HoleSettings
+from train.optim import Muon, WeightAverage, split_parameters
+from train.report import count_files, dry_run, meta_tokens, on_meta
+from train.run import RunSettings, learning_rate_scale, make_accelerator, parts, run
+from train.samples import Decoder, prior_pictures
+from train.tokens import HoledTokens, TokenShards, tokens_hash
+
+CURVE = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # corruption rates at which accuracy is told
 
 
 @dataclass(frozen=True)
-class PriorSettings:
+class PriorSettings(RunSettings):
     """Settings of a prior run."""
 
     model: HourglassConfig = field(default_factory=HourglassConfig)
     tokens: str = "runs/tokens"  # folder of token shards
     validation: str = "runs/tokens-validation"  # shards never trained on
-    tokenizer: str = "runs/tokenizer/export"  # its codebooks begin the embeddings
-    out: str = "runs/prior"  # state.pt (resume) and the log go here
-    start_from: str = ""  # state.pt of another run, or a bundle's folder, whose weights begin this one
-    batch_size: int = 16  # grids a step, over all processes
-    steps: int = 1_000_000
-    max_minutes: float = 1e9
+    tokenizer: str = "runs/tokenizer/export"  # its codebooks begin the embeddings; "" for raw pixels
+    out: str = "runs/prior"
     learning_rate: float = 2e-3
-    warmup: int = 100  # steps
+    optimizer: str = "muon"  # "muon" (matrices; the rest AdamW) or "adamw" (everything, as the paper's Adam)
     decay_from: int = 1_000_000_000  # step from which the rate falls linearly to 5 % at the last step
     weight_decay: float = 0.02
-    clip: float = 1.0  # gradient norm
     unroll_steps: int = 2  # T
-    unroll_from: int = 1500  # step at which the chain is unrolled; one step before that
-    unroll_every: int = 2  # unroll at every n-th step
-    full_noise: float = 0.25  # share of samples whose whole hole is noise; the others have r ~ U(0, 1)
-    ema_decay: float = 0.998
-    seed: int = 0
-    workers: int = 0
-    threads: int = 0  # torch threads; 0 leaves the default
-    save_minutes: float = 4.0
-    log_steps: int = 25
+    unroll_from: int = 0  # step at which the chain is unrolled; one step before that
+    unroll_every: int = 1  # unroll at every n-th step
+    full_noise: float = 0.0  # share of samples whose whole hole is noise; the others have r ~ U(0, 1)
+    balance: float = 0.0  # 0: every hidden cell weighs the same (the paper); 1: every picture
+    holes: HoleSettings = field(default_factory=HoleSettings)
+    drop_label: float = 0.1  # share of samples that see no class
+    validation_pictures: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optimizer not in ("muon", "adamw"):
+            raise ValueError(f"expected optimizer muon or adamw, got {self.optimizer!r}")
 
 
 class UnrolledObjective(nn.Module):
@@ -70,49 +70,98 @@ class UnrolledObjective(nn.Module):
         super().__init__()
         self.denoiser = denoiser
 
-    def forward(self, tokens: Tensor, hole: Tensor, rate: Tensor, unroll_steps: int):
-        result = unrolled_loss(self.denoiser, tokens, hole, rate, unroll_steps)
+    def forward(self, tokens, corrupted, hole, uniforms, weights, labels):
+        result = unrolled_loss(self.denoiser, tokens, corrupted, hole, uniforms, weights, labels)
         return result.loss, result.by_code, result.accuracy
 
 
 class PriorTrainer:
-    """State and one step of a prior run."""
+    """State, one step and the validation of a prior run."""
 
     def __init__(self, options: PriorSettings, accelerator: Accelerator):
         self.options, self.accelerator, self.step = options, accelerator, 0
         torch.manual_seed(options.seed)
         self.denoiser = Hourglass(options.model)
 
-    def start(self, shards: TokenShards) -> None:
-        """Embeddings from the tokenizer's codebooks (which must be those of the tokens), then the optimisers."""
-        tokenizer = load_tokenizer(Path(self.options.tokenizer))
-        digest = tensors_hash(tokenizer.state_dict())
-        if digest != shards.index["tokenizer"]:
-            raise ValueError(
-                f"expected tokens of tokenizer {digest[:12]}, got tokens of {shards.index['tokenizer'][:12]}: encode them again"
-            )
-        self.denoiser.start_from_codebooks(tokenizer.quantizer.codebooks, shards.frequencies())
+    def start(self, shards: TokenShards, validation: TokenShards) -> None:
+        """Weights to begin with: embeddings from the tokenizer's codebooks, or those of ``start_from``.
+
+        Raises:
+            ValueError: if the tokens, the tokenizer and the model do not belong together.
+        """
+        o = self.options
+        self.shards, self.validation = shards, validation
+        expected = {
+            "depth": o.model.depth,
+            "codebook_size": o.model.codebook_size,
+            "classes": o.model.classes,
+        }
+        found = {name: shards.index.get(name, 0) for name in expected}
+        if found != expected:
+            raise ValueError(f"expected tokens in {o.tokens} for a model with {expected}, got {found}")
+        self.tokenizer = load_tokenizer(Path(o.tokenizer)) if o.tokenizer else None
+        digest = tokens_hash(self.tokenizer) if self.tokenizer else ""
+        for part in (shards, validation):
+            if digest != part.index["tokenizer"]:
+                raise ValueError(
+                    f"expected tokens of tokenizer {digest[:12] or 'none (raw pixels)'} in {part.root}, got tokens "
+                    f"of {part.index['tokenizer'][:12] or 'raw pixels'}: encode them again"
+                )
+        if self.tokenizer is not None:
+            self.denoiser.start_from_codebooks(self.tokenizer.quantizer.codebooks, shards.frequencies())
+        if o.start_from:
+            self.denoiser.load_state_dict(first_weights(Path(o.start_from)))
 
     def prepare(self) -> None:
+        """Move to the device, wrap for several processes, make the optimisers."""
         o = self.options
         self.denoiser.to(self.accelerator.device)
         self.average = WeightAverage(self.denoiser, o.ema_decay)
-        self.objective = self.accelerator.prepare(UnrolledObjective(self.denoiser))
         matrices, rest = split_parameters(self.denoiser)
-        self.optimizers = [
-            Muon(matrices, o.learning_rate, weight_decay=o.weight_decay),
-            torch.optim.AdamW(rest, o.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+        if o.optimizer == "adamw":
+            matrices, rest = [], matrices + rest
+        decay = o.weight_decay if o.optimizer == "adamw" else 0.0
+        optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, o.learning_rate, betas=(0.9, 0.95), weight_decay=decay)
         ]
-        torch.manual_seed(o.seed + 1000 * self.accelerator.process_index)
+        if matrices:
+            optimizers.insert(0, Muon(matrices, o.learning_rate, weight_decay=o.weight_decay))
+        self.optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
+        self.objective = self.accelerator.prepare(UnrolledObjective(self.denoiser))
+        if o.compile:
+            self.denoiser.hidden = torch.compile(self.denoiser.hidden)  # type: ignore[method-assign]
 
-    def train_step(self, tokens: Tensor, hole: Tensor, rate: Tensor) -> dict[str, float]:
-        """One update; returns loss, cross-entropy by code (nats) and accuracy."""
+    def train_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        """One update on this process's items of :class:`~train.tokens.HoledTokens`; returns loss,
+        cross-entropy by code (nats) and accuracy, such that their mean over processes is the batch's."""
         o = self.options
-        scale = self.learning_rate_scale()
-        unroll = o.unroll_steps if self.step >= o.unroll_from and self.step % o.unroll_every == 0 else 1
-        loss, by_code, accuracy = self.objective(tokens, hole, rate, unroll)
-        self.accelerator.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), o.clip)
+        unrolled = self.step >= o.unroll_from and self.step % o.unroll_every == 0
+        pieces, device = parts(batch, o.accumulate, self.accelerator.device), self.accelerator.device
+        weights = [hole_weights(hole, o.balance) for _, _, hole, _, _ in pieces]
+        total = self.accelerator.reduce(torch.stack([w.sum() for w in weights]).sum(), "mean")
+        sums: dict[str, Tensor] = {}
+        for i, (tokens, corrupted, hole, uniforms, labels) in enumerate(pieces):
+            last = i == len(pieces) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.objective):
+                loss, by_code, accuracy = self.objective(
+                    tokens,
+                    corrupted,
+                    hole,
+                    uniforms if unrolled else uniforms[:, :0],
+                    weights[i] / total,
+                    labels if o.model.classes else None,
+                )
+                self.accelerator.backward(loss)
+            terms = {"loss": loss.detach(), "accuracy": accuracy}
+            terms |= {f"code{j + 1}": value for j, value in enumerate(by_code)}
+            sums = {name: sums.get(name, torch.zeros((), device=device)) + v for name, v in terms.items()}
+        self.update()
+        return sums
+
+    def update(self) -> None:
+        o = self.options
+        self.accelerator.clip_grad_norm_(self.objective.parameters(), o.clip)
+        scale = learning_rate_scale(self.step, o.warmup, o.decay_from, o.steps)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = o.learning_rate * scale
@@ -120,135 +169,122 @@ class PriorTrainer:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.average.update(self.denoiser)
-        return {
-            "loss": float(loss.detach()),
-            "accuracy": float(accuracy),
-            **{f"code{j + 1}": float(v) for j, v in enumerate(by_code)},
-        }
 
-    def learning_rate_scale(self) -> float:
-        o = self.options
-        scale = min(1.0, (self.step + 1) / o.warmup)
-        if self.step > o.decay_from:
-            scale *= max(0.05, 1 - 0.95 * (self.step - o.decay_from) / max(1, o.steps - o.decay_from))
-        return scale
-
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return {
+            "stage": "prior",
             "denoiser": self.denoiser.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
-            "random": random_state(),
             "model": to_json(self.options.model),
         }
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.denoiser.load_state_dict(state["denoiser"])
         self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step = state["step"]
-        restore_random_state(state["random"])
 
-    @torch.no_grad()
-    def validate(self, shards: TokenShards, pictures: int = 48) -> dict[str, list[float]]:
-        """Cross-entropy (nats) of the averaged weights on held-out grids: in a centre hole of pure noise, by
-        code; and the accuracy of the first code there by corruption rate 0.1, 0.5 and 0.9."""
+    def averaged(self) -> Hourglass:
+        """The denoiser with its averaged weights, for validation."""
         model = Hourglass(self.options.model)
         model.load_state_dict(self.average.state)
-        model.to(self.accelerator.device).eval()
-        tokens = torch.stack(
-            [torch.from_numpy(shards.grid(i, 0)) for i in range(min(pictures, len(shards)))]
-        ).to(self.accelerator.device)
-        _, h, w, _ = tokens.shape
-        hole = torch.zeros(tokens.shape[:3], dtype=torch.bool, device=tokens.device)
-        hole[:, h // 2 - h // 5 : h // 2 + h // 5, w // 2 - w // 5 : w // 2 + w // 5] = True
-        with torch.random.fork_rng():
-            torch.manual_seed(1)
-            full = unrolled_loss(model, tokens, hole, torch.ones(len(tokens), device=tokens.device), 1)
-            accuracies = [first_code_accuracy(model, tokens, hole, rate) for rate in (0.1, 0.5, 0.9)]
-        return {"hole": [round(float(v), 3) for v in full.by_code], "accuracy": accuracies}
+        return model.to(self.accelerator.device).eval()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, Any]:
+        """Numbers of the averaged weights on held-out grids.
+
+        Returns:
+            ``loss``: mean cross-entropy (nats) of the cells in a centre hole of pure noise; ``hole``: the same
+            by code; ``nll_bound``: bound on the negative log-likelihood of whole pictures in nats a token (the
+            smaller one of one and two steps from pure noise); ``accuracy``: share of right codes in the hole by
+            corruption rate.
+        """
+        model, count = self.averaged(), min(self.options.validation_pictures, len(self.validation))
+        device = self.accelerator.device
+        tokens = torch.stack([torch.from_numpy(self.validation.grid(i, 0)) for i in range(count)]).to(device)
+        labels = torch.tensor([self.validation.label(i) for i in range(count)], device=device)
+        labels = labels if self.options.model.classes else None
+        hole = centre_hole(tokens)
+        full = self.noisy_loss(model, tokens, hole, 1.0, labels, steps=1)
+        whole = self.noisy_loss(model, tokens, torch.ones_like(hole), 1.0, labels, steps=2)
+        curve = {r: self.noisy_loss(model, tokens, hole, r, labels, steps=1).accuracy for r in CURVE}
+        return {
+            "loss": round(float(full.loss), 4),
+            "hole": [round(float(v), 3) for v in full.by_code],
+            "nll_bound": round(min(float(v) for v in whole.by_unroll), 4),
+            "accuracy": {str(rate): round(float(value), 4) for rate, value in curve.items()},
+        }
+
+    def noisy_loss(self, model, tokens: Tensor, hole: Tensor, rate: float, labels, steps: int):
+        """The objective at one corruption rate, with numbers that are the same at every validation."""
+        generator = torch.Generator(tokens.device).manual_seed(1)
+        rates = torch.full((len(tokens),), rate, device=tokens.device)
+        corrupted = corrupt(tokens, hole, rates, model.codebook_size, generator)
+        shape = (len(tokens), steps - 1, *tokens.shape[1:])
+        uniforms = torch.rand(shape, device=tokens.device, generator=generator)
+        return unrolled_loss(model, tokens, corrupted, hole, uniforms, labels=labels)
+
+    def pictures(self) -> dict[str, Image.Image]:
+        """Inpaintings of held-out grids and samples from nothing."""
+        return prior_pictures(
+            self.averaged(), Decoder(self.tokenizer, self.options.model.codebook_size), self.validation
+        )
 
 
-def first_code_accuracy(model: Hourglass, tokens: Tensor, hole: Tensor, rate: float) -> float:
-    state = corrupt(tokens, hole, torch.full((len(tokens),), rate, device=tokens.device), model.codebook_size)
-    logits = model.logits(model.hidden(state, ~hole)[hole], state[hole], state[hole][:, :0])
-    return round(float((logits.argmax(-1) == tokens[hole][:, 0]).float().mean()), 3)
+def centre_hole(tokens: Tensor) -> Tensor:
+    """A square over the middle two fifths of each side: bool ``(B, h, w)``."""
+    _, h, w, _ = tokens.shape
+    hole = torch.zeros(tokens.shape[:3], dtype=torch.bool, device=tokens.device)
+    hole[:, h // 2 - h // 5 : h // 2 + max(1, h // 5), w // 2 - w // 5 : w // 2 + max(1, w // 5)] = True
+    return hole
+
+
+def first_weights(path: Path) -> dict[str, Tensor]:
+    """Averaged weights of a prior's state or run, or those of a bundle; ValueError if there is neither."""
+    if (path / "config.json").exists():
+        return load_prior(path).state_dict()
+    state = load_state(path)
+    if "denoiser" not in state:
+        raise ValueError(f"expected the state of a prior in {path}, got that of another stage")
+    return state["average"]["state"]
+
+
+def report_sizes(options: PriorSettings) -> None:
+    """What the run would train; nothing is read but the number of pictures."""
+    config = options.model
+    model = on_meta(lambda: Hourglass(config))
+    tokens = meta_tokens((1, *config.grid, config.depth))
+
+    def forward() -> None:
+        hidden = model.hidden(tokens, tokens[..., 0] > 0).flatten(0, 2)  # type: ignore[operator]
+        for j in range(config.depth):
+            model.logits(hidden, tokens.flatten(0, 2), tokens.flatten(0, 2)[:, :j])  # type: ignore[operator]
+
+    count = count_files(options.tokens, lambda folder: len(TokenShards(folder)))
+    dry_run(options, {"prior": model}, forward, count)
 
 
 def main(argv: list[str] | None = None) -> None:
     options, flags = settings.parse(PriorSettings, __doc__, argv)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    accelerator = Accelerator()
-    trainer = PriorTrainer(options, accelerator)
-    accelerator.print(
-        f"{options}\nprior {parameter_count(trainer.denoiser) / 1e6:.2f} M parameters", flush=True
-    )
     if flags.dry_run:
-        return
-    shards, validation = TokenShards(Path(options.tokens)), TokenShards(Path(options.validation))
-    trainer.start(shards)
-    checkpoint = Path(options.out) / "state.pt"
-    saved = load_checkpoint(checkpoint)
-    if saved is None and options.start_from:
-        trainer.denoiser.load_state_dict(first_weights(Path(options.start_from)))
+        return report_sizes(options)
+    accelerator = make_accelerator(options)
+    trainer = PriorTrainer(options, accelerator)
+    accelerator.print(options, flush=True)
+    trainer.start(TokenShards(Path(options.tokens)), TokenShards(Path(options.validation)))
     trainer.prepare()
-    if saved is not None:
-        trainer.load_state_dict(saved)
-    run(trainer, shards, validation, checkpoint)
 
+    def items(count: int) -> HoledTokens:
+        o = options
+        return HoledTokens(trainer.shards, o.holes, o.seed, count, o.full_noise, o.unroll_steps, o.drop_label)
 
-def first_weights(path: Path) -> dict[str, Tensor]:
-    """Averaged weights of a state.pt, or those of a bundle; ValueError if there is neither."""
-    if path.is_dir():
-        return load_prior(path).state_dict()
-    return require_checkpoint(path)["average"]["state"]
-
-
-def run(trainer: PriorTrainer, shards: TokenShards, validation: TokenShards, checkpoint: Path) -> None:
-    """Steps until the number of steps or the minutes are used up; saves at intervals and at the end."""
-    o, accelerator = trainer.options, trainer.accelerator
-    clock, saved_at, first = Clock(o.max_minutes), 0.0, trainer.step
-    items = HoledTokens(shards, o.seed, o.steps * o.batch_size, o.full_noise)
-    remaining = Subset(items, range(trainer.step * o.batch_size, len(items)))
-    per_process = o.batch_size // accelerator.num_processes
-    loader = DataLoader(
-        remaining, per_process, num_workers=o.workers, drop_last=True, generator=torch.Generator()
-    )
-    loader = accelerator.prepare(loader)  # its own generator: making an iterator must not move the global one
-    accelerator.print(f"{len(shards)} pictures, from step {first}", flush=True)
-    bar = tqdm(
-        total=o.steps,
-        initial=first,
-        unit="step",
-        disable=not (sys.stderr.isatty() and accelerator.is_main_process),
-    )
-    smooth: dict[str, float] = {}
-    for tokens, hole, rate in loader:
-        terms = trainer.train_step(tokens, hole, rate)
-        smooth = {name: 0.97 * smooth.get(name, value) + 0.03 * value for name, value in terms.items()}
-        bar.update()
-        if trainer.step % o.log_steps == 0:
-            speed = (trainer.step - first) * o.batch_size / clock.seconds
-            text = " ".join(f"{name} {value:.3f}" for name, value in smooth.items())
-            accelerator.print(
-                f"step {trainer.step} {clock.seconds:.0f} s {speed:.2f} grids/s {text}", flush=True
-            )
-        if accelerator.is_main_process and clock.seconds - saved_at > 60 * o.save_minutes:
-            saved_at = clock.seconds
-            save_atomically(trainer.state_dict(), checkpoint)
-            print(f"step {trainer.step} validation {trainer.validate(validation)}", flush=True)
-        if clock.over:
-            break
-    if accelerator.is_main_process:
-        save_atomically(trainer.state_dict(), checkpoint)
-        print(f"done: step {trainer.step} validation {trainer.validate(validation)}", flush=True)
+    accelerator.print(f"{len(trainer.shards)} pictures", flush=True)
+    run(trainer, items, options, accelerator, unit="grids")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    settings.guard(main)

@@ -1,292 +1,372 @@
-"""Train the tokenizer: ``python -m train.train_tokenizer --config train/configs/tokenizer-illustrated.toml``.
+"""Train the tokenizer: ``python train/train_tokenizer.py --config train/configs/tokenizer-illustrated.toml``.
 
 Reconstruction first, then the codebooks start by k-means, then (from ``adversarial_start``) a patch
 discriminator joins. With ``freeze_tokens`` only the decoder moves, so the tokens of a prior stay valid.
+On several GPUs ``accelerate launch train/train_tokenizer.py ...``; on several CPU processes ``torchrun``.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+if not __package__:  # run as a file: look for packages in the repository, not in this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import math
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
+from accelerate.utils import broadcast
+from PIL import Image
+from torch import Tensor, nn
 
 from sundae.checkpoint import to_json
-from sundae.tokenizer import Tokenizer, TokenizerConfig
+from sundae.taming import TamingConfig, TamingTokenizer
+from sundae.tokenizer import PictureTokenizer, Tokenizer, TokenizerConfig
 from train import losses, settings
-from train.codebook import CodebookTrainer
+from train.augment import AugmentSettings, augment
+from train.checkpoints import load_state
+from train.codebook import CodebookTrainer, perplexity, straight_through
 from train.data import RandomCrops, open_source, split, to_tensor
-from train.run import (
-    Clock,
-    WeightAverage,
-    load_checkpoint,
-    parameter_count,
-    random_state,
-    require_checkpoint,
-    restore_random_state,
-    save_atomically,
-)
+from train.optim import WeightAverage
+from train.perceptual import LPIPS, describe, find_lpips
+from train.report import count_files, dry_run, on_meta
+from train.run import RunSettings, make_accelerator, parts, run, seed_step
+from train.samples import tokenizer_pictures
 
 
 @dataclass(frozen=True)
-class TokenizerSettings:
+class TokenizerSettings(RunSettings):
     """Settings of a tokenizer run."""
 
-    model: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: TokenizerConfig | TamingConfig = field(default_factory=TokenizerConfig)
     data: str = "portraits:0:20000"  # a folder of pictures, or portraits:FIRST:COUNT
     size: int = 1024  # px, side of the training pictures
     held_out: float = 0.02  # share of the pictures, by name, that are never trained on
-    out: str = "runs/tokenizer"  # state.pt (resume) and log.jsonl go here
-    start_from: str = ""  # state.pt of another run whose weights begin this one
+    out: str = "runs/tokenizer"
+    batch_size: int = 2  # pictures, each giving per_picture crops
     crop: int = 256  # px
     per_picture: int = 4  # crops cut from one loaded picture
     eye_share: float = (
-        0.4  # share of the crops centred on an eye of an aligned face; codes go where crops are
+        0.0  # share of the crops centred on an eye of an aligned face; codes go where crops are
     )
-    batch_size: int = 8  # crops
+    eye_weight: float = 0.0  # how much more a pixel matters at the eyes of an aligned face, in losses
     steps: int = 3000
-    max_minutes: float = 1e9
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # falls along a cosine to 3 % at the last step
     warmup: int = 60  # steps
     weight_decay: float = 1e-4
-    clip: float = 1.0  # gradient norm
     codebook_start: int = 60  # step at which k-means starts the codebooks
     codebook_decay: float = 0.98
     l1: float = 1.0
     mse: float = 1.0
-    edges: float = 0.25
+    edges: float = 0.25  # gradients over a pyramid
     commitment: float = 0.25  # beta, on the commitment term
+    lpips: str = "none"  # "none"; "auto": LPIPS-VGG if its weights are in a cache; or a file with them
+    perceptual: float = 1.0  # weight of LPIPS; where it is at hand it takes the place of edges and matching
     adversarial_start: int = 1_000_000_000  # step at which the discriminator joins
     adversarial: float = 0.5  # weight of the generator's hinge term, times the adaptive weight
+    adversarial_ramp: int = 200  # steps over which the game's terms grow to their weights
     matching: float = 1.0  # weight of discriminator feature matching
+    discriminator_width: int = 32
     discriminator_lr: float = 4e-4
+    augment: AugmentSettings = field(default_factory=AugmentSettings)  # of all that the discriminator sees
     freeze_tokens: bool = False  # train the decoder only
     ema_decay: float = 0.995
-    seed: int = 0
-    workers: int = 1  # loader processes
-    threads: int = 0  # torch threads; 0 leaves the default
-    save_minutes: float = 3.0
-    log_steps: int = 50
+    evaluate_minutes: float = 5.0
+
+
+def make_tokenizer(config: TokenizerConfig | TamingConfig) -> PictureTokenizer:
+    """A fresh tokenizer of either architecture."""
+    return TamingTokenizer(config) if isinstance(config, TamingConfig) else Tokenizer(config)
+
+
+class Autoencoder(nn.Module):
+    """Encoder, quantiser and decoder in one forward pass, the form that distributed training wraps."""
+
+    def __init__(self, tokenizer: PictureTokenizer):
+        super().__init__()
+        self.tokenizer = tokenizer
+
+    def forward(self, target: Tensor, quantise: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """Pictures to output, latent, tokens (None without quantiser) and commitment loss."""
+        latent = self.tokenizer.latent(target)
+        if not quantise:
+            return self.tokenizer.render(latent), latent, None, latent.new_zeros(())
+        quantized, tokens, commitment = straight_through(self.tokenizer.quantizer, latent)
+        return self.tokenizer.render(quantized), latent, tokens, commitment
 
 
 class TokenizerTrainer:
-    """State and one step of a tokenizer run."""
+    """State, one step and the validation of a tokenizer run."""
 
     def __init__(self, options: TokenizerSettings, accelerator: Accelerator):
         self.options, self.accelerator, self.step = options, accelerator, 0
         torch.manual_seed(options.seed)
-        self.tokenizer = Tokenizer(options.model).to(memory_format=torch.channels_last)
-        self.discriminator = losses.PatchDiscriminator().to(memory_format=torch.channels_last)
+        self.tokenizer = make_tokenizer(options.model).to(memory_format=torch.channels_last)
+        self.discriminator = losses.PatchDiscriminator(options.discriminator_width)
         self.codebook = CodebookTrainer(self.tokenizer.quantizer, options.codebook_decay)
-        self.rows: list[Tensor] = []
-        if options.freeze_tokens:
-            for module in (self.tokenizer.encoder, self.tokenizer.codec, self.tokenizer.quantizer):
-                module.requires_grad_(False)
-        trainable = [p for p in self.tokenizer.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            trainable, options.learning_rate, betas=(0.9, 0.98), weight_decay=options.weight_decay
-        )
-        self.discriminator_optimizer = torch.optim.AdamW(
-            self.discriminator.parameters(), options.discriminator_lr, betas=(0.5, 0.9)
-        )
-
-    def start(self, pictures: Tensor) -> None:
-        """Fit the linear codec to ``pictures (B, 3, H, W)``."""
-        self.tokenizer.codec.fit(pictures)
-        self.average = WeightAverage(self.tokenizer, self.options.ema_decay)
+        self.lpips = perceptual_loss(options.lpips)
+        self.rows: list[Tensor] = []  # latents for the k-means start
+        self.validation = torch.empty(0)
 
     def prepare(self) -> None:
-        device = self.accelerator.device
-        for module in (self.tokenizer, self.discriminator, self.codebook):
-            module.to(device)
-        self.average = WeightAverage(self.tokenizer, self.options.ema_decay)
+        """Move to the device, freeze, wrap for several processes, make the optimisers."""
+        o, accelerator = self.options, self.accelerator
+        for module in (self.tokenizer, self.discriminator, self.codebook, self.lpips):
+            if module is not None:
+                module.to(accelerator.device)
+        if o.freeze_tokens:
+            for module in self.tokenizer.token_modules():
+                module.requires_grad_(False)
+        self.average = WeightAverage(self.tokenizer, o.ema_decay)
+        trainable = [p for p in self.tokenizer.parameters() if p.requires_grad]
+        self.optimizer, self.discriminator_optimizer = accelerator.prepare(
+            torch.optim.AdamW(trainable, o.learning_rate, betas=(0.9, 0.98), weight_decay=o.weight_decay),
+            torch.optim.AdamW(self.discriminator.parameters(), o.discriminator_lr, betas=(0.5, 0.9)),
+        )
+        self.autoencoder = accelerator.prepare(Autoencoder(self.tokenizer))
+        self.judge = accelerator.prepare(self.discriminator)
+        if o.compile:
+            self.tokenizer.latent = torch.compile(self.tokenizer.latent)  # type: ignore[method-assign]
+            self.tokenizer.render = torch.compile(self.tokenizer.render)  # type: ignore[method-assign]
 
-    def train_step(self, target: Tensor) -> dict[str, float]:
-        """One update on crops ``(B, 3, crop, crop)``; returns the terms of the loss."""
-        o = self.options
+    def begin(self, training) -> None:
+        """Weights to begin with: another run's, or what the architecture fits to a few pictures."""
+        if self.options.start_from:
+            self.load_weights(load_state(Path(self.options.start_from)))
+            return
+        pictures = [to_tensor(training[i][None]) for i in range(min(24, len(training)))]
+        self.tokenizer.start(torch.cat(pictures))
+
+    def train_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        """One update on this process's crops ``(n, per_picture, 3, crop, crop)`` and their weights
+        ``(n, per_picture, 1, crop, crop)``; returns the terms of the loss."""
+        o, accelerator = self.options, self.accelerator
+        seed_step(o.seed, self.step)
         self.set_learning_rate()
-        latent = self.tokenizer.latent(target)
-        quantized, tokens, commitment = self.quantize(latent)
-        output = self.tokenizer.render(quantized)
-        terms = losses.reconstruction_terms(output, target)
-        loss = o.l1 * terms["l1"] + o.mse * terms["mse"] + o.edges * terms["edges"]
-        terms["commitment"] = commitment
-        adversarial = self.step >= o.adversarial_start
-        if adversarial:
-            loss = loss + self.adversarial_loss(loss, output, target, terms)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss + o.commitment * commitment)
-        terms["norm"] = torch.nn.utils.clip_grad_norm_(self.tokenizer.parameters(), o.clip)
+        adversarial, started = self.step >= o.adversarial_start, bool(self.codebook.started)
+        pieces = parts([tensor.flatten(0, 1) for tensor in batch], o.accumulate, accelerator.device)
+        count = sum(len(target) for target, _ in pieces)
+        sums: dict[str, Tensor] = {}
+        latents, codes, outputs = [], [], []
+        for i, (target, weight) in enumerate(pieces):
+            target = target.contiguous(memory_format=torch.channels_last)
+            with nullcontext() if i == len(pieces) - 1 else accelerator.no_sync(self.autoencoder):
+                output, latent, tokens, commitment = self.autoencoder(target, started)
+                terms = self.terms(output, target, weight, adversarial) | {"commitment": commitment}
+                total = terms.pop("total") + o.commitment * commitment
+                accelerator.backward(total * (len(target) / count))
+            for name, value in ({"loss": total} | terms).items():
+                sums[name] = sums.get(name, 0.0) + value.detach() * (len(target) / count)
+            latents.append(latent.detach())
+            codes.append(tokens)
+            outputs.append(output.detach())
+        sums["norm"] = accelerator.clip_grad_norm_(self.autoencoder.parameters(), o.clip)
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         if adversarial:
-            terms["discriminator"] = self.discriminator_step(output.detach(), target)
+            sums["discriminator"] = self.discriminator_step(outputs, [target for target, _ in pieces])
+        if not o.freeze_tokens:
+            self.learn_codes(torch.cat(latents), torch.cat(codes) if started else None)
         self.step += 1
         self.average.update(self.tokenizer)
-        if tokens is not None:
-            terms["perplexity"] = perplexity(tokens[..., 0], o.model.codebook_size)
-        return {name: float(value.detach()) for name, value in terms.items()}
+        if started:
+            sums["perplexity"] = perplexity(torch.cat(codes)[..., 0], o.model.codebook_size)
+        return sums
 
-    def quantize(self, latent: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Quantise once the codebooks have started; before that collect rows for k-means and pass through."""
-        quantizer = self.tokenizer.quantizer
-        if not self.codebook.started:
-            self.rows.append(latent.detach().permute(0, 2, 3, 1).flatten(0, 2))
-            if self.step < self.options.codebook_start:
-                return latent, None, latent.new_zeros(())
-            self.codebook.start(quantizer, torch.cat(self.rows)[-60_000:])
-            self.rows.clear()
-        return self.codebook(quantizer, latent, learn=not self.options.freeze_tokens)
+    def terms(self, output: Tensor, target: Tensor, weight: Tensor, adversarial: bool) -> dict[str, Tensor]:
+        """The terms of the loss without commitment, and their weighted sum as ``total``."""
+        o = self.options
+        terms = losses.reconstruction_terms(output.float(), target, weight)
+        total = o.l1 * terms["l1"] + o.mse * terms["mse"]
+        if self.lpips is None:
+            total = total + o.edges * terms["edges"]
+        else:
+            terms["lpips"] = self.lpips(output.float(), target).mean()
+            total = total + o.perceptual * terms["lpips"]
+        if adversarial:
+            total = total + self.game(total, output, target, terms)
+        return terms | {"total": total}
 
-    def adversarial_loss(
+    def game(
         self, reconstruction: Tensor, output: Tensor, target: Tensor, terms: dict[str, Tensor]
     ) -> Tensor:
-        """Generator's hinge term at its adaptive weight, plus feature matching, ramped in over 200 steps."""
+        """Generator's hinge term at its adaptive weight, plus feature matching where LPIPS is not at hand."""
         o = self.options
-        self.discriminator.requires_grad_(False)
-        score, features = self.discriminator(output)
-        with torch.no_grad():
-            _, real_features = self.discriminator(target)
+        self.discriminator.requires_grad_(False)  # unwrapped: this pass teaches the generator alone
+        score, features = self.discriminator(augment(output, o.augment))
         hinge = -score.mean()
-        weight = losses.adaptive_weight(reconstruction, hinge, self.tokenizer.decode_4[-2].weight)
-        matching = losses.feature_matching(features, real_features)
+        weight = losses.adaptive_weight(reconstruction, hinge, self.tokenizer.last_layer)
+        terms.update(hinge=hinge, adaptive=weight)
+        total = o.adversarial * weight * hinge
+        if self.lpips is None:
+            with torch.no_grad():
+                _, real = self.discriminator(target)
+            if o.augment != AugmentSettings():  # features are compared picture by picture, so on equal views
+                _, features = self.discriminator(output)
+            terms["matching"] = losses.feature_matching(features, real)
+            total = total + o.matching * terms["matching"]
         self.discriminator.requires_grad_(True)
-        terms.update(hinge=hinge, adaptive=weight, matching=matching)
-        ramp = min(1.0, (self.step - o.adversarial_start) / 200)
-        return ramp * (o.adversarial * weight * hinge + o.matching * matching)
+        return min(1.0, (self.step - o.adversarial_start) / max(1, o.adversarial_ramp)) * total
 
-    def discriminator_step(self, output: Tensor, target: Tensor) -> Tensor:
-        real, _ = self.discriminator(target)
-        fake, _ = self.discriminator(output)
-        loss = losses.discriminator_hinge(real, fake)
-        self.discriminator_optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
+    def discriminator_step(self, outputs: list[Tensor], targets: list[Tensor]) -> Tensor:
+        """One update of the discriminator on augmented real and decoded pictures; returns its loss."""
+        o, count, total = (
+            self.options,
+            sum(map(len, targets)),
+            torch.zeros((), device=self.accelerator.device),
+        )
+        for i, (output, target) in enumerate(zip(outputs, targets, strict=True)):
+            seen = torch.cat([augment(target, o.augment), augment(output.float(), o.augment)])
+            with nullcontext() if i == len(targets) - 1 else self.accelerator.no_sync(self.judge):
+                real, fake = self.judge(seen)[0].chunk(2)
+                loss = losses.discriminator_hinge(real, fake) * (len(target) / count)
+                self.accelerator.backward(loss)
+            total += loss.detach()
         self.discriminator_optimizer.step()
-        return loss
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        return total
+
+    @torch.no_grad()
+    def learn_codes(self, latent: Tensor, tokens: Tensor | None) -> None:
+        """Move the codebooks towards the latents of all processes; before they start, collect for k-means."""
+        quantizer, gather = self.tokenizer.quantizer, self.accelerator.gather
+        rows = gather(latent.float().permute(0, 2, 3, 1).flatten(0, 2).contiguous())
+        if tokens is not None:
+            self.codebook.learn(quantizer, rows, gather(tokens.flatten(0, 2)))
+        else:
+            self.rows.append(rows)
+            if self.step + 1 < self.options.codebook_start:
+                return
+            self.codebook.start(quantizer, torch.cat(self.rows)[-60_000:])
+            self.rows.clear()
+        if self.accelerator.num_processes > 1:  # sums on GPUs round differently each time
+            for buffer in (quantizer.codebooks, self.codebook.count, self.codebook.total):
+                broadcast(buffer)
 
     def set_learning_rate(self) -> None:
         """Linear warm-up, then a cosine down to 3 % of the rate."""
         o = self.options
-        progress = min(1.0, self.step / o.steps)
-        scale = min(1.0, (self.step + 1) / o.warmup) * (
-            0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * progress))
-        )
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / o.steps)))
+        scale = min(1.0, (self.step + 1) / o.warmup) * (0.03 + 0.97 * cosine)
         for group in self.optimizer.param_groups:
             group["lr"] = o.learning_rate * scale
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         modules = {name: getattr(self, name).state_dict() for name in self.stateful()}
-        model = to_json(self.options.model)
-        return modules | {"step": self.step, "random": random_state(), "rows": self.rows, "model": model}
+        about = {"stage": "tokenizer", "kind": type(self.tokenizer).__name__.lower()}
+        return modules | about | {"step": self.step, "rows": self.rows, "model": to_json(self.options.model)}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in self.stateful():
             getattr(self, name).load_state_dict(state[name])
-        self.step, self.rows = state["step"], state["rows"]
-        restore_random_state(state["random"])
+        self.step = state["step"]
+        self.rows = [rows.to(self.accelerator.device) for rows in state["rows"]]
 
-    def load_weights(self, state: dict) -> None:
+    def load_weights(self, state: dict[str, Any]) -> None:
         """Begin from another run's averaged weights, at step 0; codebooks of another shape start afresh."""
+        if "discriminator" not in state:
+            raise ValueError(
+                f"expected the state of a tokenizer in {self.options.start_from}, got another stage's"
+            )
         weights = state["average"]["state"]
         if weights["quantizer.codebooks"].shape == self.tokenizer.quantizer.codebooks.shape:
             self.codebook.load_state_dict(state["codebook"])
         else:
             weights = weights | {"quantizer.codebooks": self.tokenizer.quantizer.codebooks}
         self.tokenizer.load_state_dict(weights)
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.average = WeightAverage(self.tokenizer, self.options.ema_decay)
+        if self.options.discriminator_width == state["discriminator"]["score.weight"].shape[1] // 4:
+            self.discriminator.load_state_dict(state["discriminator"])
 
     @staticmethod
     def stateful() -> tuple[str, ...]:
         return ("tokenizer", "discriminator", "codebook", "average", "optimizer", "discriminator_optimizer")
 
-    @torch.no_grad()
-    def validate(self, pictures: Tensor) -> float:
-        """PSNR in dB of the averaged weights on held-out ``pictures (B, 3, H, W)``."""
-        model = Tokenizer(self.options.model).to(pictures.device)
+    def averaged(self) -> PictureTokenizer:
+        """The tokenizer with its averaged weights, for validation."""
+        model = make_tokenizer(self.options.model)
         model.load_state_dict(self.average.state)
-        output = (
-            model.decode(model.encode(pictures))
-            if self.codebook.started
-            else model.render(model.latent(pictures))
-        )
-        error = (output.clamp(-1, 1) - pictures).square().mean((1, 2, 3)) / 4
-        return float(-10 * error.log10().mean())
+        return model.to(self.accelerator.device).eval()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, Any]:
+        """Of the averaged weights on held-out pictures.
+
+        Returns:
+            ``loss``: mean squared error of values in [-1, 1]; ``psnr`` in dB, mean over pictures; ``usage`` and
+            ``perplexity`` of the codes in these pictures, by depth.
+        """
+        model, pictures, squared = self.averaged(), self.validation, []
+        tokens = []
+        for picture in pictures.split(1):
+            if self.codebook.started:
+                tokens.append(model.encode(picture))
+                output = model.decode(tokens[-1])
+            else:
+                output = model.render(model.latent(picture)).clamp(-1, 1)
+            squared.append(float((output - picture).square().mean()))
+        numbers: dict[str, Any] = {
+            "loss": round(float(np.mean(squared)), 6),
+            "psnr": round(float(np.mean([-10 * math.log10(max(1e-12, error / 4)) for error in squared])), 3),
+        }
+        if tokens:
+            books = torch.cat([part.flatten(0, 2) for part in tokens]).unbind(-1)
+            codes = self.options.model.codebook_size
+            numbers["usage"] = [round(len(book.unique()) / codes, 3) for book in books]
+            numbers["perplexity"] = [round(float(perplexity(book, codes)), 1) for book in books]
+        return numbers
+
+    def pictures(self) -> dict[str, Image.Image]:
+        """Originals above reconstructions."""
+        return tokenizer_pictures(self.averaged(), self.validation) if self.codebook.started else {}
 
 
-def perplexity(tokens: Tensor, codes: int) -> Tensor:
-    """exp of the entropy of the codes in a batch: how many of the K are in use."""
-    share = torch.bincount(tokens.flatten(), minlength=codes).float() / tokens.numel()
-    return torch.exp(-(share * (share + 1e-9).log()).sum())
+def perceptual_loss(choice: str) -> LPIPS | None:
+    """LPIPS as the setting asks: "none", "auto", or a file (ValueError if that is not one)."""
+    return None if choice == "none" else find_lpips("" if choice == "auto" else choice)
+
+
+def report_sizes(options: TokenizerSettings) -> None:
+    """What the run would train; nothing is read but the number of pictures."""
+    model = on_meta(lambda: make_tokenizer(options.model))
+    judge = on_meta(lambda: losses.PatchDiscriminator(options.discriminator_width))
+    crop = torch.zeros(options.per_picture, 3, options.crop, options.crop, device="meta")
+    folder = "." if options.data.startswith("portraits:") else options.data
+    count = count_files(folder, lambda _: len(open_source(options.data, options.size)))
+    modules = {"tokenizer": model, "discriminator": judge}
+    dry_run(options, modules, lambda: model.render(model.latent(crop)), count)  # type: ignore[operator]
+    print(describe(perceptual_loss(options.lpips)))
 
 
 def main(argv: list[str] | None = None) -> None:
     options, flags = settings.parse(TokenizerSettings, __doc__, argv)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    accelerator = Accelerator()
-    trainer = TokenizerTrainer(options, accelerator)
-    print(f"{options}\ntokenizer {parameter_count(trainer.tokenizer) / 1e6:.2f} M parameters", flush=True)
     if flags.dry_run:
-        return
+        return report_sizes(options)
+    accelerator = make_accelerator(options)
     training, held_out = split(open_source(options.data, options.size), options.held_out)
     if not len(training) or not len(held_out):
         raise ValueError(
-            f"expected pictures on both sides of the split, got {len(training)} and {len(held_out)}: change held_out"
+            f"expected pictures on both sides of the split, got {len(training)} to train on and {len(held_out)} "
+            "held out: add pictures or change held_out"
         )
-    validation = torch.cat([to_tensor(held_out[i][None]) for i in range(min(6, len(held_out)))])
-    checkpoint = Path(options.out) / "state.pt"
+    trainer = TokenizerTrainer(options, accelerator)
+    accelerator.print(f"{options}\n{describe(trainer.lpips)}", flush=True)
+    chosen = [to_tensor(held_out[i][None]) for i in range(min(6, len(held_out)))]
+    trainer.validation = torch.cat(chosen).to(accelerator.device)
+    trainer.begin(training)
     trainer.prepare()
-    if (saved := load_checkpoint(checkpoint)) is not None:
-        trainer.load_state_dict(saved)
-    elif options.start_from:
-        trainer.load_weights(require_checkpoint(Path(options.start_from)))
-    else:
-        pictures = [to_tensor(training[i][None]) for i in range(min(24, len(training)))]
-        trainer.start(torch.cat(pictures).to(accelerator.device))
-    run(trainer, training, validation.to(accelerator.device), checkpoint)
 
+    def items(count: int) -> RandomCrops:
+        o = options
+        return RandomCrops(training, o.crop, o.per_picture, o.seed, count, o.eye_share, o.eye_weight)
 
-def run(trainer: TokenizerTrainer, training, validation: Tensor, checkpoint: Path) -> None:
-    """Steps until the number of steps or the minutes are used up; saves at intervals and at the end."""
-    o, clock, saved_at = trainer.options, Clock(trainer.options.max_minutes), 0.0
-    pictures_per_step = max(1, o.batch_size // o.per_picture)
-    crops = RandomCrops(training, o.crop, o.per_picture, o.seed, o.steps * pictures_per_step, o.eye_share)
-    remaining = torch.utils.data.Subset(crops, range(trainer.step * pictures_per_step, len(crops)))
-    loader = DataLoader(
-        remaining,
-        batch_size=pictures_per_step,
-        num_workers=o.workers,
-        persistent_workers=o.workers > 0,
-        generator=torch.Generator(),  # making an iterator must not move the global generator: resuming is exact
-    )
-    bar = tqdm(total=o.steps, initial=trainer.step, unit="step", disable=not sys.stderr.isatty())
-    first = trainer.step
-    for batch in loader:
-        target = batch.flatten(0, 1).to(trainer.accelerator.device)
-        terms = trainer.train_step(target.contiguous(memory_format=torch.channels_last))
-        bar.update()
-        if trainer.step % o.log_steps == 0:
-            speed = (trainer.step - first) * o.batch_size / clock.seconds
-            text = " ".join(f"{name} {value:.4g}" for name, value in terms.items())
-            print(f"step {trainer.step} {clock.seconds:.0f} s {speed:.1f} crops/s {text}", flush=True)
-        if clock.seconds - saved_at > 60 * o.save_minutes:
-            saved_at = clock.seconds
-            save_atomically(trainer.state_dict(), checkpoint)
-            print(f"step {trainer.step} held-out PSNR {trainer.validate(validation):.2f} dB", flush=True)
-        if clock.over:
-            break
-    save_atomically(trainer.state_dict(), checkpoint)
-    print(f"done: step {trainer.step}, held-out PSNR {trainer.validate(validation):.2f} dB", flush=True)
+    run(trainer, items, options, accelerator)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    settings.guard(main)

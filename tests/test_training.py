@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tiny import tiny_prior
+from tinyrun import build, encode, export_to, prior_run
 
 import sundae
 from sundae.checkpoint import TOKENIZERS, load_tokenizer
 from sundae.tokenizer import ResidualQuantizer
-from train import encode_dataset, export, losses, run, settings, train_prior, train_tokenizer
+from train import export, losses, run, settings, train_prior, train_tokenizer
 from train.checkpoints import load_state, save_atomically
 from train.codebook import CodebookTrainer, kmeans, perplexity, straight_through
 from train.data import FolderSource, RandomCrops, Subset, open_source, split, to_tensor
@@ -443,80 +443,10 @@ def test_tensors_of_pictures_have_their_range():
 
 # -- one small run -------------------------------------------------------------------------------------------
 
-TOKENIZER = """
-[model]
-downsample_factor = 8
-codebook_size = 16
-depth = 2
-embed_dim = 4
-widths = [4, 8, 8, 8]
-bottleneck_blocks = 1
-"""
-PRIOR = """
-[model]
-codebook_size = 16
-depth = 2
-grid = [4, 4]
-head_dim = 8
-[[model.levels]]
-width = 16
-depth = 1
-attention = "axial"
-mlp_ratio = 1
-[[model.levels]]
-width = 16
-depth = 1
-"""
-
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    """Pictures, settings and a tokenizer trained for six steps, of which the last two are a game."""
-    root = tmp_path_factory.mktemp("house")
-    (root / "pictures").mkdir()
-    for i in range(12):
-        values = np.random.default_rng(i).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        Image.fromarray(values).resize((40, 48), Image.Resampling.BICUBIC).save(
-            root / "pictures" / f"{i}.png"
-        )
-    (root / "tokenizer.toml").write_text(
-        f'data = "{root}/pictures"\nsize = 32\nheld_out = 0.3\nbatch_size = 2\nper_picture = 2\ncrop = 32\n'
-        "workers = 0\nsteps = 6\nwarmup = 2\ncodebook_start = 2\nadversarial_start = 4\nlog_steps = 2\n"
-        'tracker = ""\n[augment]\ncolour = 1.0\ntranslation = 1.0\n' + TOKENIZER
-    )
-    train_tokenizer.main(["--config", str(root / "tokenizer.toml"), "--out", str(root / "tokenizer")])
-    export_to(root, "export")
-    encode(root, "tokens")
-    (root / "prior.toml").write_text(
-        f'tokens = "{root}/tokens"\nvalidation = "{root}/tokens"\ntokenizer = "{root}/export"\nbatch_size = 3\n'
-        'warmup = 3\nunroll_from = 1\nlog_steps = 1\nworkers = 0\ntracker = ""\n' + PRIOR
-    )
-    return root
-
-
-def export_to(root, name: str, *words: str) -> None:
-    tokenizer = str(root / "tokenizer")
-    export.main(["--tokenizer", tokenizer, "--out", str(root / name), *words])
-
-
-def encode(root, name: str, tokenizer: str = "export") -> None:
-    words = [
-        "--tokenizer",
-        root / tokenizer,
-        "--data",
-        root / "pictures",
-        "--size",
-        "32",
-        "--out",
-        root / name,
-    ]
-    encode_dataset.main([*map(str, words), "--shard-size", "4", "--workers", "0"])
-
-
-def prior_run(root, name: str, steps: int) -> dict:
-    words = ["--config", root / "prior.toml", "--out", root / name, "--steps", steps]
-    train_prior.main([str(word) for word in words])
-    return load_state(root / name)
+    return build(tmp_path_factory.mktemp("house"))
 
 
 def difference(one: dict, two: dict) -> float:

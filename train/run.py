@@ -221,7 +221,7 @@ class Progress:
         text = " ".join(f"{name} {value:.4g}" for name, value in self.smooth.items())
         line = f"{self.speed(step):.2f} {self.unit}/s, loading {self.loading_share:.0%}, {text}"
         if self.bar.disable:
-            print(f"step {step} {self.clock.seconds:.0f} s, {self.time_left(step)} left, {line}", flush=True)
+            print(f"step {step} {self.clock.seconds:.0f} s, {self.time_left(step)} {line}", flush=True)
         else:
             self.bar.set_postfix_str(line)
 
@@ -238,7 +238,9 @@ class Progress:
         """Until the last step or the end of the minutes, whichever comes first."""
         by_steps = (self.options.steps - step) * self.clock.seconds / max(1, step - self.first)
         seconds = max(0.0, min(by_steps, 60 * self.options.max_minutes - self.clock.seconds))
-        return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min"
+        if seconds > 60 * 60 * 24 * 365:
+            return "no end set,"
+        return (f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min") + " left,"
 
 
 def run(

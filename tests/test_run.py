@@ -1,0 +1,306 @@
+"""train.run: what a run leaves behind when it is stopped, killed, resumed, shared, or out of disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tinyrun import build, encode, prior_run, prior_words
+
+from train import checkpoints, run, settings, train_prior, train_tokenizer
+from train.checkpoints import Checkpoints, load_state
+from train.data import FolderSource, folder_classes
+from train.tokens import HoledTokens, TokenShards
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "train" / "configs").glob("*.toml"))
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("house"))
+
+
+def trace(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, *map(str, words)]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+
+
+# -- sharing a batch -----------------------------------------------------------------------------------------
+
+
+def test_processes_see_every_item_once_and_in_the_same_updates():
+    alone = list(run.SharedBatches(3, 8, 6))
+    shared = [list(run.SharedBatches(3, 8, 6, process, 3)) for process in range(3)]
+    assert [list(chain(*parts)) for parts in zip(*shared)] == alone
+    assert list(chain(*alone)) == list(range(18, 48))
+    assert len(run.SharedBatches(3, 8, 6)) == 5
+    with pytest.raises(ValueError, match="multiple of the 4 processes, got 6"):
+        run.SharedBatches(0, 1, 6, 0, 4)
+
+
+def test_an_epoch_shows_each_picture_once(house):
+    shards = TokenShards(house / "tokens")
+    items = HoledTokens(shards, train_prior.HoleSettings(), 3, 100, 0.0, 1)
+    for epoch in range(3):
+        seen = [items[i][0] for i in range(epoch * 12, epoch * 12 + 12)]
+        pictures = {
+            next(k for k in range(12) for m in (0, 1) if torch.equal(t, torch.from_numpy(shards.grid(k, m))))
+            for t in seen
+        }
+        assert pictures == set(range(12))
+
+
+def test_two_processes_follow_one(house):
+    """The same updates from the same numbers, whoever computes which half."""
+    steps = 12
+    prior_run(house, "alone", steps)
+    words = prior_words(house, "together", steps, "--threads", "1")
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "-m", "train.train_prior")
+    result = subprocess.run(
+        command(*launch, *words), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    one, two = trace(house / "alone"), trace(house / "together")
+    assert len(one) == len(two) == steps
+    assert max(abs(a[name] - b[name]) for a, b in zip(one, two) for name in a) < 1e-3
+
+
+def test_parts_of_a_batch_add_up_to_the_batch(house):
+    whole, cut = prior_run(house, "whole", 5), prior_run(house, "cut", 5, "--accumulate", "3")
+    for a, b in zip(trace(house / "whole"), trace(house / "cut"), strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+    for name, value in whole["denoiser"].items():
+        assert torch.allclose(value, cut["denoiser"][name], atol=2e-3), name
+
+
+# -- stopping ------------------------------------------------------------------------------------------------
+
+
+def test_killed_at_any_moment_it_goes_on_as_if_never_killed(house):
+    """Killed during start, during steps and while saving (it saves at every step)."""
+    steps, out = 60, house / "killed"
+    prior_run(house, "unbroken", steps)
+    words = prior_words(house, "killed", steps, "--save-minutes", "0", "--threads", "1")
+    kills = 0
+    for moment in (0.5, 1.0, 1.7):
+        process = subprocess.Popen(
+            command("train/train_prior.py", *words), cwd=ROOT, env=environment(), stdout=subprocess.PIPE
+        )
+        wait_for(lambda: out.exists() and any(out.glob("state-*.pt")), process)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    prior_run(house, "killed", steps, "--save-minutes", "0")
+    assert kills >= 1
+    assert [line["step"] for line in trace(out)] == list(range(1, steps + 1))
+    for a, b in zip(trace(out), trace(house / "unbroken"), strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+
+
+def wait_for(happened, process, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not happened() and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_asked_to_stop_it_saves_and_ends_cleanly(house):
+    out = house / "asked"
+    words = prior_words(house, "asked", 100_000, "--threads", "1")
+    process = subprocess.Popen(
+        command("train/train_prior.py", *words),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: (out / "log.jsonl").exists() and len(trace_lines(out)) > 3, process)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f"done: step {load_state(out)['step']}" in output
+    assert len(trace(out)) == load_state(out)["step"]
+    assert list((out / "pictures").glob("inpainting-*.png"))
+    validation = json.loads((out / "validation.jsonl").read_text().splitlines()[-1])
+    assert set(validation["accuracy"]) == {str(rate) for rate in train_prior.CURVE}
+    assert 0 < validation["nll_bound"] < 20
+
+
+def trace_lines(out: Path) -> list[str]:
+    return (out / "log.jsonl").read_text().splitlines()
+
+
+def test_the_minutes_end_a_run(house):
+    state = prior_run(house, "minutes", 100_000, "--max-minutes", "0.02")
+    assert 0 < state["step"] < 100_000
+
+
+# -- states --------------------------------------------------------------------------------------------------
+
+
+def test_the_last_few_and_the_best_state_are_kept(tmp_path):
+    kept = Checkpoints(tmp_path, keep=2)
+    assert kept.load() is None
+    for step in (1, 2, 3, 10):
+        kept.save({"step": step})
+        if step == 2:
+            kept.keep_best()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best.pt",
+        "state-00000003.pt",
+        "state-00000010.pt",
+    ]
+    assert load_state(tmp_path / "best.pt")["step"] == 2
+    assert load_state(tmp_path)["step"] == 10
+
+
+def test_a_full_disk_leaves_the_state_before(tmp_path, monkeypatch):
+    kept = Checkpoints(tmp_path)
+    kept.save({"step": 1})
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    with pytest.raises(ValueError, match=r"^expected to write .*state-00000002.pt: No space left on device"):
+        kept.save({"step": 2})
+    assert [path.name for path in tmp_path.iterdir()] == ["state-00000001.pt"]
+    assert kept.load() == {"step": 1}
+
+
+def test_files_that_are_no_states_are_told(tmp_path, house):
+    (tmp_path / "notes.pt").write_text("hello")
+    for path in (tmp_path / "notes.pt", tmp_path / "none.pt", tmp_path):
+        with pytest.raises(ValueError, match=r"^expected a training state"):
+            load_state(path)
+    words = prior_words(house, "x", 1, "--start-from", str(house / "tokenizer"))
+    with pytest.raises(ValueError, match=r"expected the state of a prior in .*, got that of another stage"):
+        train_prior.main(words)
+    prior_run(house, "for-a-tokenizer", 1)
+    words = ["--config", str(house / "tokenizer.toml"), "--out", str(house / "y")]
+    with pytest.raises(ValueError, match=r"expected the state of a tokenizer in .*, got another stage's"):
+        train_tokenizer.main([*words, "--start-from", str(house / "for-a-tokenizer")])
+    assert not (house / "x").exists() and not (house / "y").exists()
+
+
+def test_lines_of_the_trace_beyond_the_state_are_dropped(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1, "loss": 3}\n{"step": 2, "loss": 2}\n{"step": 3, "lo')
+    log = run.TraceLog(path, 1)
+    log.write(2, {"loss": 2.5})
+    log.file.close()
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"step": 1, "loss": 3},
+        {"step": 2, "loss": 2.5},
+    ]
+
+
+# -- settings and data ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_settings_file_builds(path, capsys):
+    stage = {"prior": train_prior, "tokenizer": train_tokenizer}[path.name.partition("-")[0]]
+    stage.main(["--config", str(path), "--dry-run"])
+    output = capsys.readouterr().out
+    assert "M parameters" in output and "GFLOP forward" in output and "an epoch:" in output
+
+
+def test_settings_of_another_stage_are_refused():
+    config = ROOT / "train" / "configs" / "tokenizer-illustrated.toml"
+    with pytest.raises(ValueError, match=r"unknown setting 'data' in .*tokenizer-illustrated.toml"):
+        settings.parse(train_prior.PriorSettings, "", ["--config", str(config)])
+
+
+def test_damaged_pictures_are_told_and_passed_over(tmp_path, capsys):
+    for i in range(4):
+        Image.new("RGB", (64, 64), (60 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_text("no picture at all")
+    data = (tmp_path / "2.png").read_bytes()
+    (tmp_path / "2.png").write_bytes(data[: len(data) // 2])
+    source = FolderSource(tmp_path, 32)
+    assert [file.name for file in source.files] == ["0.png", "2.png", "3.png"]
+    assert source[1][0, 0].tolist() == [180, 0, 0]
+    output = capsys.readouterr()
+    assert "1 of 4 files are no pictures" in output.out
+    assert "1.png" in output.err and "damaged picture" in output.err and "2.png" in output.err
+    (tmp_path / "0.png").unlink()
+    (tmp_path / "3.png").unlink()
+    with pytest.raises(ValueError, match="found only damaged ones"):
+        FolderSource(tmp_path, 32)[0]
+
+
+def test_one_picture_is_too_few(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "only.png")
+    words = ["--data", str(tmp_path), "--size", "32", "--crop", "32", "--out", str(tmp_path / "run")]
+    with pytest.raises(ValueError, match="expected pictures on both sides of the split"):
+        train_tokenizer.main(words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_are_the_folders(tmp_path):
+    for name in ("cat/1.png", "cat/2.png", "ant/deep/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    source = FolderSource(tmp_path, 32)
+    names, label = folder_classes(source)
+    assert names == ["ant", "cat"]
+    assert [label(i) for i in range(3)] == [0, 1, 1]
+    Image.new("RGB", (32, 32)).save(tmp_path / "stray.png")
+    with pytest.raises(ValueError, match=r"in a folder named for its class, got stray.png"):
+        folder_classes(FolderSource(tmp_path, 32))
+
+
+def test_versions_of_a_picture_stay_on_one_side(house):
+    encode(house, "training", "--part", "training", "--held-out", "0.4", "--augmentations", "2")
+    encode(house, "held", "--part", "held_out", "--held-out", "0.4", "--augmentations", "2")
+    plain, sides = TokenShards(house / "tokens"), [TokenShards(house / name) for name in ("training", "held")]
+    assert [side.twins for side in sides] == [6, 6]
+    assert sum(map(len, sides)) == 12 and all(map(len, sides))
+    originals = [plain.grid(i, 0).tobytes() for i in range(12)]
+    found = [[originals.index(side.grid(i, 0).tobytes()) for i in range(len(side))] for side in sides]
+    assert sorted(found[0] + found[1]) == list(range(12))
+    for side, places in zip(sides, found):
+        for i, place in enumerate(places):
+            assert (side.grid(i, 1) == plain.grid(place, 1)).all()  # the mirror image came along
+    with pytest.raises(ValueError, match=r"expected tokens with versions 2 in .*, found 6"):
+        encode(house, "held", "--part", "held_out", "--held-out", "0.4")
+
+
+def test_raw_pixels_are_their_own_tokens(house):
+    encode(house, "pixels", "--levels", "16", "--mirror", "false", "--tokenizer", "")
+    shards, source = TokenShards(house / "pixels"), FolderSource(house / "pictures", 32)
+    assert (len(shards), shards.twins, shards.codes, shards.index["tokenizer"]) == (12, 1, 16, "")
+    for i in (0, 7):
+        grey = np.asarray(Image.fromarray(source[i]).convert("L"), np.int64)
+        assert np.abs(shards.grid(i, 0)[..., 0] - grey // 16).max() <= 1  # two ways to round a luma
+        assert (shards.grid(i, 0)[..., 0] == grey // 16).mean() > 0.9
+    words = ["--tokens", str(house / "pixels"), "--validation", str(house / "pixels"), "--tokenizer", ""]
+    state = prior_run(house, "of-pixels", 2, *words, "--model.depth", "1")
+    assert state["step"] == 2
+    assert Image.open(next((house / "of-pixels" / "pictures").glob("samples-*.png"))).width > 1000
+    with pytest.raises(
+        ValueError, match=r"expected tokens of tokenizer none .raw pixels. in .*: encode them again"
+    ):
+        prior_run(house, "of-nothing", 1, "--tokenizer", "")
+
+
+def test_a_label_out_of_range_is_told(house):
+    with pytest.raises(ValueError, match="for a model with .*'classes': 3.*, got .*'classes': 0"):
+        prior_run(house, "labels", 1, "--model.classes", "3")

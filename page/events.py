@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sundae.image import Box, Picture, jpeg_bytes, resize_rgb
+from sundae.image import Picture, jpeg_bytes, resize_rgb
+from sundae.window import Box
 
 VIEW_SIDE = 2048  # px; the page paints on a canvas of at most this side, whatever the upload's
 FRAME_QUALITY = 88  # of the crops that stream; the last one is better, the download is lossless

@@ -19,8 +19,9 @@ from torch import Tensor
 from sundae import image as images
 from sundae import masks
 from sundae.bundles import Model
-from sundae.image import Box, Picture, Window
+from sundae.image import Picture
 from sundae.sampler import SamplerConfig, SampleStep, check_seeds, sample
+from sundae.window import Box, Window, hole_box, working_window
 
 DEFAULT_FEATHER = 6  # px; the blend runs inside the hole
 CORRECTION_SCALE = 4  # model px per px of the colour correction
@@ -98,10 +99,8 @@ class Inpainter:
         hole = masks.load_mask(mask, picture.size)
         if grow:
             hole = masks.grow(hole, grow) if grow > 0 else masks.shrink(hole, -grow)
-        box = images.hole_box(hole)
-        window = images.working_window(
-            picture.size, hole, self.model.resolution, self.model.downsample_factor
-        )
+        box = hole_box(hole)
+        window = working_window(picture.size, hole, self.model.resolution, self.model.downsample_factor)
         inside = hole[window.box.slices]
         target = (window.height, window.width)
         pixel_mask = resize_mask(inside, target)

@@ -19,10 +19,7 @@ from PIL import Image
 from sundae.image import (
     MAX_SIDE,
     MIN_SIDE,
-    Box,
     Picture,
-    Window,
-    hole_box,
     jpeg_bytes,
     load_picture,
     png_bytes,
@@ -31,8 +28,8 @@ from sundae.image import (
     save_picture,
     to_rgb,
     to_tensor,
-    working_window,
 )
+from sundae.window import Box, Window, hole_box, working_window
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16")
 NOT_IN_PNG = (("PA", "PNG"), ("CMYK", "PNG"))

@@ -10,7 +10,8 @@ LIBRARY = Path(__file__).resolve().parent.parent / "sundae"
 FILES = sorted(LIBRARY.rglob("*.py"))
 LONGEST = 70
 ALLOWED = {  # siblings that a module may know
-    "image": set(),
+    "window": set(),
+    "image": {"window"},
     "masks": set(),
     "layers": set(),
     "tokenizer": set(),
@@ -20,7 +21,7 @@ ALLOWED = {  # siblings that a module may know
     "sampler": {"objective"},
     "checkpoint": {"tokenizer", "taming", "hourglass"},
     "bundles": {"checkpoint", "tokenizer", "hourglass"},
-    "pipeline": {"image", "masks", "bundles", "sampler"},
+    "pipeline": {"window", "image", "masks", "bundles", "sampler"},
 }
 
 

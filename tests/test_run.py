@@ -302,5 +302,5 @@ def test_raw_pixels_are_their_own_tokens(house):
 
 
 def test_a_label_out_of_range_is_told(house):
-    with pytest.raises(ValueError, match="for a model with .*'classes': 3.*, got .*'classes': 0"):
+    with pytest.raises(ValueError, match=r"for a model with .*'classes': 3.*, got .*'classes': 0"):
         prior_run(house, "labels", 1, "--model.classes", "3")

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from skimage.color import deltaE_ciede2000, rgb2lab
 from torch import Tensor
 
-from sundae.image import Box, hole_box
+from sundae.window import Box, hole_box
 from train import portraits
 
 DESIGN_SIZE = 1024

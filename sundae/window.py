@@ -1,0 +1,103 @@
+"""Which region of a picture the model works on: around the hole, with context, at the model's size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Box:
+    """A region of a picture in pixels, half open: left <= x < right, top <= y < bottom."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to index an (H, W, ...) array."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The region of the picture the model works on, and the size (model pixels) it is resized to."""
+
+    box: Box
+    width: int
+    height: int
+
+
+def working_window(size: tuple[int, int], mask: np.ndarray, resolution: int, f: int) -> Window:
+    """Choose which region of the picture the model works on, and at which size.
+
+    size: (width, height) of the picture; mask: bool (H, W), True = repaint; resolution: the model's side in
+    pixels; f: pixels per token side. The window contains every masked pixel. A nearly square picture of about
+    the model's size is taken whole (or as its largest square); otherwise a square around the hole, twice its
+    longer side where the picture allows; a hole longer than the shorter side gets a rectangle, on a grid of
+    the same proportions.
+    Raises ValueError on a mask of another size, an empty mask, or a resolution that is no multiple of f.
+    """
+    width, height = size
+    if mask.dtype != np.bool_ or mask.shape != (height, width):
+        raise ValueError(f"expected a bool mask {(height, width)}, got {mask.dtype} {mask.shape}")
+    if f < 1 or resolution < f or resolution % f:
+        raise ValueError(f"expected a resolution that is a multiple of {f}, got {resolution}")
+    hole = hole_box(mask)
+    shorter, longer = sorted(size)
+    needed = max(hole.width, hole.height)
+    if longer <= 1.1 * shorter and 0.75 * resolution <= longer <= 1.5 * resolution:
+        if needed > shorter:
+            return Window(Box(0, 0, width, height), resolution, resolution)
+        side = shorter
+    elif needed <= shorter:
+        side = min(shorter, max(2 * needed, min(resolution // 2, shorter)))
+    else:
+        return _rectangle_window(size, hole, resolution, f)
+    return Window(_box_around(hole, side, side, size), resolution, resolution)
+
+
+def hole_box(mask: np.ndarray) -> Box:
+    """The tight box around the True pixels of a bool mask (H, W); raises ValueError when there are none."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        raise ValueError("expected a mask with at least one pixel to repaint, got an empty one")
+    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+def _box_around(hole: Box, width: int, height: int, size: tuple[int, int]) -> Box:
+    """A width x height box centred on the hole, moved inside the picture."""
+    left = min(max(0, (hole.left + hole.right - width) // 2), size[0] - width)
+    top = min(max(0, (hole.top + hole.bottom - height) // 2), size[1] - height)
+    return Box(left, top, left + width, top + height)
+
+
+def _rectangle_window(size: tuple[int, int], hole: Box, resolution: int, f: int) -> Window:
+    """A window for a hole longer than the shorter side: all of that side, and context along the other."""
+    shorter, longer = sorted(size)
+    needed = max(hole.width, hole.height)
+    # Up to 4:1 the grid keeps both proportions and area; context beyond that would squeeze the hole.
+    length = min(longer, max(needed, min(2 * needed, 4 * shorter)))
+    ratio = length / shorter
+    long_side = _on_grid(min(resolution * math.sqrt(ratio), 2 * resolution), resolution, f)
+    short_side = _on_grid(long_side / ratio, resolution, f)
+    if size[0] >= size[1]:
+        return Window(_box_around(hole, length, shorter, size), long_side, short_side)
+    return Window(_box_around(hole, shorter, length, size), short_side, long_side)
+
+
+def _on_grid(side: float, resolution: int, f: int) -> int:
+    """The nearest multiple of f, at least four cells (or the model's own side) and at most twice its side."""
+    return min(max(round(side / f) * f, min(4 * f, resolution)), 2 * resolution)

@@ -7,6 +7,7 @@ Shortened levels merge ``r x r`` blocks of cells (true 2-D neighbours), and ever
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,7 @@ class LevelConfig:
     mlp_ratio: int = 4
     merge: int = 2  # this level's cells per side that become one cell of the next level
     heads: int = 0  # attention heads; 0 for as many as fill the width
+    mirror: bool = False  # each cell also sees the one across the vertical middle line: faces are symmetric
 
     def __post_init__(self) -> None:
         if min(self.width, self.depth, self.mlp_ratio, self.merge) < 1 or self.heads < 0:
@@ -80,6 +82,27 @@ class Stage(nn.ModuleList):
         for block in self:
             x = block(x, angles)
         return x
+
+
+class MirrorLink(nn.Linear):
+    """Adds to each cell a linear map of the cell across the vertical middle line; begins as if it were not there.
+
+    Attention finds what lies at the same distance everywhere. The other eye does not: how far it is depends on
+    where one stands, and a small network is slow to learn that.
+    """
+
+    def __init__(self, width: int):
+        super().__init__(width, width, bias=False)
+        nn.init.zeros_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, h, w, width)`` to the same."""
+        return x + super().forward(x.flip(2))
+
+
+def mirror_links(levels: Sequence[LevelConfig]) -> nn.ModuleList:
+    """One link per level that asks for it; the others pass their grid on."""
+    return nn.ModuleList(MirrorLink(level.width) if level.mirror else nn.Identity() for level in levels)
 
 
 def start_normal(parameter: Tensor, std: float) -> None:
@@ -168,6 +191,7 @@ class Hourglass(nn.Module):
         start_normal(self.position, 0.02)
         self.down = nn.ModuleList(Stage(level, config.head_dim) for level in config.levels)
         self.up = nn.ModuleList(Stage(level, config.head_dim, level.depth) for level in config.levels[:-1])
+        self.mirror_down, self.mirror_up = mirror_links(config.levels), mirror_links(config.levels[:-1])
         pairs = list(zip(config.levels[:-1], config.levels[1:], strict=True))
         self.merge = nn.ModuleList(nn.Linear(a.width * a.merge**2, b.width) for a, b in pairs)
         self.split = nn.ModuleList(nn.Linear(b.width, a.width * a.merge**2) for a, b in pairs)
@@ -230,7 +254,7 @@ class Hourglass(nn.Module):
         )
         skips = []
         for i, stage in enumerate(self.down):
-            x = stage(x, self.angles(x))
+            x = stage(self.mirror_down[i](x), self.angles(x))
             if i < len(self.merge):
                 skips.append(x)
                 r = self.config.levels[i].merge
@@ -239,7 +263,7 @@ class Hourglass(nn.Module):
             r = self.config.levels[i].merge
             x = self.split[i](self.split_norm[i](x))
             x = skips[i] + rearrange(x, "b h w (r s d) -> b (h r) (w s) d", r=r, s=r)
-            x = self.up[i](x, self.angles(x))
+            x = self.up[i](self.mirror_up[i](x), self.angles(x))
         return x[:, :h, :w] if pad else x
 
     def check_labels(self, labels: Tensor | None, x: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ THREE = HourglassConfig(
     head_dim=8,
 )
 ONE = HourglassConfig(codebook_size=16, depth=1, grid=(4, 4), levels=(LevelConfig(8, 1),), head_dim=4)
-CONFIGS = {"two levels": PRIOR, "three levels": THREE, "one level": ONE}
+MIRRORED = replace(PRIOR, levels=tuple(replace(level, mirror=True) for level in PRIOR.levels))
+CONFIGS = {"two levels": PRIOR, "three levels": THREE, "one level": ONE, "mirrored": MIRRORED}
 MODELS = {name: tiny_prior(config).requires_grad_(False) for name, config in CONFIGS.items()}
 
 
@@ -216,3 +217,19 @@ def test_heads_need_not_fill_the_width():
     assert model.down[0][0].attention.qkv.weight.shape == (3 * 24, 20)
     tokens, hole = grids(model, 2, 4, 5)
     assert model.hidden(tokens, ~hole).shape == (2, 4, 5, 20)
+
+
+def test_a_mirror_link_shows_the_other_side_and_begins_without_effect():
+    """A fresh trunk passes every cell on alone, so what reaches another cell came through the link."""
+    level = LevelConfig(16, 1, mirror=True)
+    model = Hourglass(HourglassConfig(16, 2, (3, 6), (level,), head_dim=8))
+    tokens, hole = grids(model, 1, 3, 6)
+    changed = tokens.clone()
+    changed[0, 1, 1] = (tokens[0, 1, 1] + 1) % 16
+
+    def reached() -> list[list[int]]:
+        return (model.hidden(tokens, ~hole) != model.hidden(changed, ~hole)).any(-1)[0].nonzero().tolist()
+
+    assert reached() == [[1, 1]]
+    torch.nn.init.normal_(model.mirror_down[0].weight)
+    assert reached() == [[1, 1], [1, 4]]

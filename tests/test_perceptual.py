@@ -282,6 +282,7 @@ def test_a_given_file_comes_before_the_cache_and_may_hold_both_parts(caches, fil
     torch.save(both, tmp_path / "both.pth")
     found = find_lpips(str(tmp_path / "both.pth"))
     for name, value in network.state_dict().items():
+        assert found.state_dict()[name].dtype == torch.float32  # torch.equal looks at values alone
         assert torch.equal(found.state_dict()[name], value.half().float())
     assert describe(found).count("both.pth") == 1
 

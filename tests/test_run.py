@@ -301,6 +301,20 @@ def test_raw_pixels_are_their_own_tokens(house):
         prior_run(house, "of-nothing", 1, "--tokenizer", "")
 
 
+def test_links_may_be_added_to_trained_weights_and_nothing_else(house):
+    before = prior_run(house, "plain", 2)["average"]["state"]
+    from_plain = ("--start-from", str(house / "plain"))
+    mirrored = (house / "prior.toml").read_text().replace("width = 16", "width = 16\nmirror = true")
+    (house / "mirrored.toml").write_text(mirrored)
+    words = ["--config", str(house / "mirrored.toml"), "--out", str(house / "linked"), "--steps", "1"]
+    train_prior.main([*words, *from_plain, "--learning-rate", "1e-9", "--weight-decay", "0"])
+    after = load_state(house / "linked")["average"]["state"]
+    assert set(after) - set(before) == {"mirror_down.0.weight", "mirror_down.1.weight", "mirror_up.0.weight"}
+    assert all(torch.allclose(after[name], value, atol=1e-6) for name, value in before.items())
+    with pytest.raises(ValueError, match=r"expected a prior of the same shape in .*; it differs at"):
+        prior_run(house, "another", 1, *from_plain, "--model.head_dim", "4")
+
+
 def test_a_label_out_of_range_is_told(house):
     with pytest.raises(ValueError, match=r"for a model with .*'classes': 3.*, got .*'classes': 0"):
         prior_run(house, "labels", 1, "--model.classes", "3")

@@ -66,7 +66,7 @@ def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     matrices, rest = [], []
     for name, parameter in model.named_parameters():
         hidden = parameter.ndim == 2 and any(
-            part in name for part in (".attention.", ".mlp_", "merge.", "split.")
+            part in name for part in (".attention.", ".mlp_", "merge.", "split.", "mirror_")
         )
         (matrices if hidden else rest).append(parameter)
     return matrices, rest

@@ -225,7 +225,7 @@ def load_parts(file: Path, kinds: Iterable[str]) -> dict[str, Part]:
 def read(file: Path) -> dict[str, Tensor]:
     """The named tensors of a safetensors file or of a torch file without code; ValueError if it is neither."""
     try:
-        if file.suffix == ".safetensors":
+        if file.suffix == ".safetensors":  # which only newer torch.load reads
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise about ten different kinds

@@ -110,7 +110,7 @@ class PriorTrainer:
         if self.tokenizer is not None:
             self.denoiser.start_from_codebooks(self.tokenizer.quantizer.codebooks, shards.frequencies())
         if o.start_from:
-            self.denoiser.load_state_dict(first_weights(Path(o.start_from)))
+            load_first_weights(self.denoiser, first_weights(Path(o.start_from)), o.start_from)
 
     def prepare(self) -> None:
         """Move to the device, wrap for several processes, make the optimisers."""
@@ -233,6 +233,23 @@ class PriorTrainer:
         return prior_pictures(
             self.averaged(), Decoder(self.tokenizer, self.options.model.codebook_size), self.validation
         )
+
+
+def load_first_weights(denoiser: Hourglass, weights: dict[str, Tensor], source: str) -> None:
+    """Begin with another prior's weights; mirror links that it lacks begin as if they were not there.
+
+    Raises:
+        ValueError: if the two differ in anything else.
+    """
+    own = denoiser.state_dict()
+    missing = {name for name in own if name not in weights and not name.startswith("mirror_")}
+    other = {name for name in weights if name not in own or own[name].shape != weights[name].shape}
+    if missing or other:
+        raise ValueError(
+            f"expected a prior of the same shape in {source}; it differs at {min(missing | other)} and "
+            f"{len(missing | other) - 1} more"
+        )
+    denoiser.load_state_dict(weights, strict=False)
 
 
 def centre_hole(tokens: Tensor) -> Tensor:

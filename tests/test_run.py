@@ -199,6 +199,13 @@ def test_files_that_are_no_states_are_told(tmp_path, house):
     assert not (house / "x").exists() and not (house / "y").exists()
 
 
+def test_a_run_goes_on_with_its_own_model_only(house):
+    prior_run(house, "own", 1)
+    with pytest.raises(ValueError, match=r"expected a model of the shape in .*own to go on with"):
+        prior_run(house, "own", 2, "--model.head_dim", "4")
+    assert load_state(house / "own")["step"] == 1
+
+
 def test_lines_of_the_trace_beyond_the_state_are_dropped(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1, "loss": 3}\n{"step": 2, "loss": 2}\n{"step": 3, "lo')

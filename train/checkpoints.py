@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from sundae.checkpoint import to_json
+
 BEST = "best.pt"
 
 
@@ -48,6 +50,14 @@ def load_state(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # pickle, zip and torch each have their own errors for a file that is not theirs
         raise ValueError(f"expected a training state in {path}, found another kind of file") from None
+
+
+def check_shape(state: dict[str, Any], config: Any, folder: str) -> None:
+    """Raise ValueError unless a state is of the model that is about to go on with it."""
+    if state.get("model") != to_json(config):
+        raise ValueError(
+            f"expected a model of the shape in {folder} to go on with, got other model settings: choose another out"
+        )
 
 
 class Checkpoints:

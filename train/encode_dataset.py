@@ -131,7 +131,7 @@ def prepare_index(out: Path, index: dict[str, Any]) -> None:
         for name, value in index.items():
             if found.get(name) != value:
                 raise ValueError(
-                    f"expected tokens with {name} {short(value)} in {out}, found {short(found.get(name))}: choose another --out"
+                    f"expected tokens with {name} {short(value)} in {out}, found {short(found.get(name))}: choose another folder"
                 )
     path.write_text(json.dumps(index, indent=1))
 

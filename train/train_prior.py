@@ -24,7 +24,7 @@ from sundae.checkpoint import load_prior, load_tokenizer, to_json
 from sundae.hourglass import Hourglass, HourglassConfig
 from sundae.objective import corrupt, hole_weights, unrolled_loss
 from train import settings
-from train.checkpoints import load_state
+from train.checkpoints import check_shape, load_state
 from train.holes import HoleSettings
 from train.optim import Muon, WeightAverage, split_parameters
 from train.report import count_files, dry_run, meta_tokens, on_meta
@@ -181,6 +181,7 @@ class PriorTrainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_shape(state, self.options.model, self.options.out)
         self.denoiser.load_state_dict(state["denoiser"])
         self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -285,10 +286,8 @@ def report_sizes(options: PriorSettings) -> None:
     dry_run(options, {"prior": model}, forward, count)
 
 
-def main(argv: list[str] | None = None) -> None:
-    options, flags = settings.parse(PriorSettings, __doc__, argv)
-    if flags.dry_run:
-        return report_sizes(options)
+def train(options: PriorSettings) -> PriorTrainer:
+    """The whole run that the settings describe; returns its trainer, whose ``averaged()`` is the result."""
     accelerator = make_accelerator(options)
     trainer = PriorTrainer(options, accelerator)
     accelerator.print(options, flush=True)
@@ -301,6 +300,14 @@ def main(argv: list[str] | None = None) -> None:
 
     accelerator.print(f"{len(trainer.shards)} pictures", flush=True)
     run(trainer, items, options, accelerator, unit="grids")
+    return trainer
+
+
+def main(argv: list[str] | None = None) -> None:
+    options, flags = settings.parse(PriorSettings, __doc__, argv)
+    if flags.dry_run:
+        return report_sizes(options)
+    train(options)
 
 
 if __name__ == "__main__":

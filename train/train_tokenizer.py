@@ -30,7 +30,7 @@ from sundae.taming import TamingConfig, TamingTokenizer
 from sundae.tokenizer import PictureTokenizer, Tokenizer, TokenizerConfig
 from train import losses, settings
 from train.augment import AugmentSettings, augment
-from train.checkpoints import load_state
+from train.checkpoints import check_shape, load_state
 from train.codebook import CodebookTrainer, perplexity, straight_through
 from train.data import RandomCrops, open_source, split, to_tensor
 from train.optim import WeightAverage
@@ -263,6 +263,7 @@ class TokenizerTrainer:
         return modules | about | {"step": self.step, "rows": self.rows, "model": to_json(self.options.model)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_shape(state, self.options.model, self.options.out)
         for name in self.stateful():
             getattr(self, name).load_state_dict(state[name])
         self.step = state["step"]

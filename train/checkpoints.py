@@ -85,6 +85,11 @@ class Checkpoints:
         for old in sorted(self.folder.glob("state-*.pt"), key=step_of)[: -self.keep]:
             old.unlink()
 
+    def clear_partial(self) -> None:
+        """Remove what a process that was killed while it saved left behind."""
+        for partial in self.folder.glob("*.partial"):
+            partial.unlink()
+
     def keep_best(self) -> None:
         """Make the newest state the best one too, by a hard link where the disk knows them."""
         newest = self.newest()

@@ -32,6 +32,7 @@ from sundae.tokenizer import PictureTokenizer
 from train import settings
 from train.data import PictureSource, folder_classes, open_source, split, to_tensor, vary
 from train.report import dry_run
+from train.run import shares_cpus
 from train.tokens import tokens_hash
 
 PARTS = ("all", "training", "held_out")
@@ -177,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
         return report_sizes(options)
     if options.threads:
         torch.set_num_threads(options.threads)
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=shares_cpus())
     tokenizer = load_tokenizer(Path(options.tokenizer)).to(accelerator.device) if options.tokenizer else None
     source, out = choose(options), Path(options.out)
     classes, label = folder_classes(source) if options.labels else ([], None)

@@ -80,6 +80,12 @@ class Trainer(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+def shares_cpus() -> bool:
+    """Whether several processes were started on a machine without a GPU; Accelerate has to be told, or each of
+    them believes that it is alone."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
+
+
 def make_accelerator(options: RunSettings) -> Accelerator:
     """The accelerator of a run; ValueError for a precision or tracker that it does not know."""
     if options.threads:
@@ -89,6 +95,7 @@ def make_accelerator(options: RunSettings) -> Accelerator:
     buffers = DistributedDataParallelKwargs(broadcast_buffers=False)  # they are equal everywhere by design
     try:
         return Accelerator(
+            cpu=shares_cpus(),
             mixed_precision=options.mixed_precision,
             log_with=options.tracker or None,
             project_dir=options.out,
@@ -265,6 +272,9 @@ def run(
     checkpoints = Checkpoints(Path(options.out), options.keep)
     if (saved := checkpoints.load()) is not None:
         trainer.load_state_dict(saved)
+    check_together(trainer.step, options.out, accelerator)
+    if accelerator.is_main_process:
+        checkpoints.clear_partial()
     clock, first, main = Clock(options.max_minutes), trainer.step, accelerator.is_main_process
     loader = make_loader(items, first, options, accelerator)
     log = TraceLog(Path(options.out) / "log.jsonl", first) if main else None
@@ -300,6 +310,18 @@ def run(
     if options.tracker:
         accelerator.end_training()
     accelerator.print(f"done: step {trainer.step}", flush=True)
+
+
+def check_together(step: int, out: str, accelerator: Accelerator) -> None:
+    """Raise ValueError unless all processes go on from the same step: a node whose disk lacks the states would
+    begin again, and the gradients of the two would be mixed."""
+    if accelerator.num_processes == 1:
+        return
+    steps = accelerator.gather(torch.tensor([step], device=accelerator.device)).tolist()
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"expected every process to find the same states in {out}, got the steps {steps}: share the folder"
+        )
 
 
 def make_loader(

@@ -298,9 +298,7 @@ def test_the_first_good_validation_is_told(tmp_path):
 @pytest.mark.parametrize("path", LAUNCH, ids=lambda path: path.stem)
 def test_accelerate_takes_the_launch_files(path):
     from accelerate.commands.config.config_args import load_config_from_file
-    from accelerate.commands.launch import launch_command_parser
 
     config = load_config_from_file(str(path))  # refuses unknown keys
     expected = {"one-gpu": (1, 1), "eight-gpus": (8, 1), "two-nodes": (16, 2)}[path.stem]
     assert (config.num_processes, config.num_machines) == expected
-    known = {option for action in launch_command_parser()._actions for option in action.option_strings}

@@ -71,6 +71,8 @@ const received = {
     if (!state.recovering) setMessage('The connection was lost, and the picture with it. Please load it again.');
   },
   start(event) {
+    setBusy(true); // also when the end of the job before, told late, was taken for a refusal of this one
+    setMessage('');
     player.start(state.posted, event.job, event.candidates, event.total);
     setStatus('Redrawing');
     setProgress(0, event.total);
@@ -170,8 +172,17 @@ document.addEventListener('click', (event) => {
   if (!root.isConnected || !event.target.closest('#redraw') || !state.pending) return;
   if (!state.busy && performance.now() - state.settled > PATIENCE) return;
   event.stopPropagation();
-  state.again = !state.busy;
+  if (state.busy) return;
+  state.again = true;
+  setStatus('Waiting for the last job to end');
+  setTimeout(goOn, PATIENCE);
 }, true);
+
+function goOn() {
+  if (!state.again || !state.pending || state.busy) return;
+  state.again = false;
+  press('redraw');
+}
 
 // Called when the visitor does something that stops a running job.
 function stopping() {

@@ -179,10 +179,10 @@ function compare(on) {
 const actions = {
   brush: () => setTool('brush'),
   eraser: () => setTool('eraser'),
-  undo: () => { mask.undo(); edited(); },
-  redo: () => { mask.redo(); edited(); },
-  invert: () => { mask.apply('invert'); edited(); },
-  clear: () => { mask.apply('clear'); edited(); },
+  undo: () => change(() => mask.undo()),
+  redo: () => change(() => mask.redo()),
+  invert: () => change(() => mask.apply('invert')),
+  clear: () => change(() => mask.apply('clear')),
   zoomin: () => view.zoomAt(1.4),
   zoomout: () => view.zoomAt(1 / 1.4),
   fit: () => view.fit(),
@@ -193,6 +193,13 @@ const actions = {
   redraw: () => press('redraw'),
   cancel: () => { if (state.busy) press('cancel'); },
 };
+
+// While the hole is being drawn in, its mask stays as it is.
+function change(act) {
+  if (state.busy) return;
+  act();
+  edited();
+}
 
 function press(id) {
   const host = document.getElementById(id);

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tinyrun import build, encode, prior_run, prior_words
+from tinyrun import build, encode, export_to, prior_run, prior_words
 
 from train import checkpoints, run, settings, train_prior, train_tokenizer
 from train.checkpoints import Checkpoints, load_state
@@ -208,6 +208,14 @@ def test_a_run_goes_on_with_its_own_model_only(house):
     assert load_state(house / "own")["step"] == 1
 
 
+def test_an_export_is_not_overwritten_unasked(house):
+    before = (house / "export" / "config.json").read_bytes()
+    with pytest.raises(ValueError, match=r"expected no bundle at .*export yet, found one"):
+        export_to(house, "export")
+    export_to(house, "export", "--overwrite", "true")
+    assert (house / "export" / "config.json").read_bytes() == before
+
+
 def test_lines_of_the_trace_beyond_the_state_are_dropped(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1, "loss": 3}\n{"step": 2, "loss": 2}\n{"step": 3, "lo')
@@ -233,8 +241,21 @@ def test_every_settings_file_builds(path, capsys):
 
 def test_settings_of_another_stage_are_refused():
     config = ROOT / "train" / "configs" / "tokenizer-illustrated.toml"
-    with pytest.raises(ValueError, match=r"unknown setting 'data' in .*tokenizer-illustrated.toml"):
+    with pytest.raises(
+        ValueError, match=r"unknown setting 'data' in .*tokenizer-illustrated.toml and the command line"
+    ):
         settings.parse(train_prior.PriorSettings, "", ["--config", str(config)])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--size", "100"), ("--crop", "2048"), ("--learning_rate", "nan"), ("--ema_decay", "1.0")],
+    ids=str,
+)
+def test_impossible_settings_are_refused_before_anything_is_built(words):
+    name = words[0].removeprefix("--")
+    with pytest.raises(ValueError, match=rf"^expected .*{name}"):
+        train_tokenizer.main([*words, "--dry-run"])
 
 
 def test_damaged_pictures_are_told_and_passed_over(tmp_path, capsys):

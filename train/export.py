@@ -31,6 +31,7 @@ class ExportSettings:
     tokenizer: str = "runs/tokenizer"  # a run's folder (its newest state) or one of its states
     prior: str = ""  # the same of a prior; none exports the tokenizer alone
     provenance: str = ""  # JSON file: data, metrics, licence
+    overwrite: bool = False  # replace a bundle that is there
 
 
 def averaged(path: str, kinds: dict[str, tuple[type, type]], default: str) -> tuple[nn.Module, int]:
@@ -51,6 +52,8 @@ def averaged(path: str, kinds: dict[str, tuple[type, type]], default: str) -> tu
 
 def main(argv: list[str] | None = None) -> None:
     options, flags = settings.parse(ExportSettings, __doc__, argv)
+    if (Path(options.out) / "config.json").exists() and not options.overwrite:
+        raise ValueError(f"expected no bundle at {options.out} yet, found one: --overwrite true replaces it")
     provenance = json.loads(Path(options.provenance).read_text()) if options.provenance else {}
     tokenizer, step = averaged(options.tokenizer, TOKENIZERS, "tokenizer")
     parts, provenance = {"tokenizer": tokenizer}, provenance | {"tokenizer_steps": step}
@@ -58,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         parts["prior"], provenance["prior_steps"] = averaged(options.prior, PRIORS, "hourglass")
     if not flags.dry_run:
         save_bundle(Path(options.out), parts, provenance)
+        print(f"{options.out}: {', '.join(parts)}")
 
 
 if __name__ == "__main__":

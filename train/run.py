@@ -62,6 +62,11 @@ class RunSettings:
         for name in ("steps", "batch_size", "accumulate", "warmup", "keep", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:  # NaN fails this too
+                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"expected ema_decay from 0 to below 1, got {self.ema_decay}")
 
 
 class Trainer(Protocol):

@@ -92,7 +92,8 @@ def parse(
         for part in tables:
             table = table.setdefault(part, {})
         table[name] = literal(text)
-    return build(cls, values, str(flags.config or "the command line")), flags
+    source = f"{flags.config} and the command line" if flags.config else "the command line"
+    return build(cls, values, source), flags
 
 
 def guard(main: Callable[[], None]) -> None:

@@ -79,6 +79,14 @@ class TokenizerSettings(RunSettings):
     ema_decay: float = 0.995
     evaluate_minutes: float = 5.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        f = self.model.downsample_factor
+        if self.size % f or self.crop % f or self.crop > self.size:
+            raise ValueError(
+                f"expected size and crop to be multiples of {f} and crop at most size, got {self.size} and {self.crop}"
+            )
+
 
 def make_tokenizer(config: TokenizerConfig | TamingConfig) -> PictureTokenizer:
     """A fresh tokenizer of either architecture."""

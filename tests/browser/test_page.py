@@ -86,6 +86,25 @@ def test_candidates_are_adopted_and_become_the_input(tab):
     assert not changed[~tab.mask()].any()
 
 
+def test_the_mask_rests_while_its_hole_is_drawn_in(visit):
+    """Undo, invert and clear, by key and by button, do nothing until the job is over."""
+    tab = visit()
+    tab.set_steps(64)
+    tab.stroke(*EYES)
+    painted = tab.mask()
+    tab.click("Redraw")
+    tab.page.locator(".stage").focus()
+    tab.wait_for_count("drawn", 2)
+    for key in ("Control+z", "i", "Delete"):
+        tab.press(key)
+    tab.page.locator("[data-act=clear]").click()
+    assert (tab.mask() == painted).all()
+    tab.press("Escape")
+    tab.wait_for_text("#status", "Cancelled", 5)
+    tab.press("Control+z")
+    assert tab.mask().sum() < painted.sum()
+
+
 def test_cancel_stops_at_once_and_the_next_job_runs(visit):
     tab = visit()
     tab.stroke(*EYES)

@@ -17,6 +17,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import time
@@ -39,6 +40,7 @@ from sundae.version import __version__
 
 MAX_CANDIDATES = 16
 MAX_COUNT = 1000
+FRAME_NAME = re.compile(r"(seed-\d+-)?step-\d{4,}\.png")
 
 Report = dict[str, Any]  # what --json prints
 Lines = list[str]  # what is printed without it
@@ -493,7 +495,10 @@ def all_or_nothing() -> Iterator[contextlib.ExitStack]:
 
 
 def publish(hidden: Path, folder: Path, undo: contextlib.ExitStack) -> int:
-    """Move the finished frames to where they were asked for; how many they are."""
+    """Move the finished frames to where they were asked for; how many they are.
+
+    Frames of an earlier run that lie there (only with ``--overwrite``) go, so that the folder is one film.
+    """
     if not folder.is_dir():
         undo.callback(lambda: folder.is_dir() and folder.rmdir())
         folder.mkdir()
@@ -502,6 +507,9 @@ def publish(hidden: Path, folder: Path, undo: contextlib.ExitStack) -> int:
         if not (folder / name).exists():
             undo.callback((folder / name).unlink, missing_ok=True)
         os.replace(hidden / name, folder / name)
+    for old in folder.iterdir():
+        if FRAME_NAME.fullmatch(old.name) and old.name not in names:
+            old.unlink()
     return len(names)
 
 

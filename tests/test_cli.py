@@ -186,6 +186,9 @@ def test_frames_go_into_an_empty_folder_and_over_old_ones_if_told(desk, inpaint)
     assert Path("frames/step-0002.png").read_bytes() != old
     assert (desk / "frames" / "mine.txt").read_text() == "mine"
     assert len(files(desk / "frames")) == 5
+    (desk / "frames" / "step-by-step.png").write_text("mine")
+    inpaint("--frames", "frames", "--overwrite", "--steps", "1")
+    assert files(desk / "frames") == {"step-0000.png", "step-0001.png", "mine.txt", "step-by-step.png"}
 
 
 def test_a_full_mask_is_generation(desk, inpaint):

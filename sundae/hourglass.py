@@ -95,9 +95,9 @@ class MirrorLink(nn.Linear):
         super().__init__(width, width, bias=False)
         nn.init.zeros_(self.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """``(B, h, w, width)`` to the same."""
-        return x + super().forward(x.flip(2))
+        return input + super().forward(input.flip(2))
 
 
 def mirror_links(levels: Sequence[LevelConfig]) -> nn.ModuleList:

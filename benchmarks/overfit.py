@@ -31,7 +31,7 @@ from benchmarks.inpaint import machine, rounded
 from benchmarks.runs import quiet, watched
 from sundae.checkpoint import PRIORS, TOKENIZERS
 from sundae.objective import corrupt, draw_cells, unrolled_loss
-from train import export, portraits
+from train import export, portraits, settings
 from train.data import split, to_tensor
 from train.tokens import TokenShards
 
@@ -205,7 +205,4 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
+    settings.guard(main)

@@ -35,6 +35,7 @@ from benchmarks.runs import (
     write_tokens,
 )
 from benchmarks.watch import WARM_UP, summary
+from train import settings
 
 GOAL = 1e-3
 PROCESSES = (1, 2)
@@ -138,7 +139,4 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
+    settings.guard(main)

@@ -27,7 +27,7 @@ if not __package__:  # run as a file: look for packages in the repository, not i
 
 from benchmarks.inpaint import machine, rounded
 from benchmarks.runs import (
-    NEVER,
+    FOREVER,
     ROOT,
     environment,
     largest_difference,
@@ -37,6 +37,7 @@ from benchmarks.runs import (
     tiny_tokens,
     watched,
 )
+from train import settings
 from train.checkpoints import Checkpoints
 
 GOAL = 1e-5
@@ -166,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         parser.error(f"expected --seconds above 0 and --kills of at least 0, got {given}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        words = [*tiny_prior(tiny_tokens(folder / "tokens")), "--threads", 1, "--log_steps", NEVER]
+        words = [*tiny_prior(tiny_tokens(folder / "tokens")), "--threads", 1, "--log_steps", FOREVER]
         steps, starting, step_seconds = unbroken(words, folder / "unbroken", given.seconds)
         moments = draw_moments(given.kills, steps, starting, step_seconds, given.seed)
         counts = interrupted(words, folder / "killed", steps, moments)
@@ -185,7 +186,4 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
+    settings.guard(main)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from train.encode_dataset import EncodeSettings, load_tokenizer, make_index, prepare_index, save_array
+from train.run import FOREVER
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "train" / "configs"
 SHIPPED = ROOT / "weights" / "illustrated-1024"
-NEVER = 1_000_000_000
 
 Line = dict[str, float]  # of log.jsonl
 
@@ -70,7 +70,7 @@ def watched(
 
 def quiet(out: Path) -> list[object]:
     """Settings of a run that writes to ``out``, and neither saves, validates nor reports before its end."""
-    return ["--out", out, "--tracker", "", "--save_minutes", NEVER, "--evaluate_minutes", NEVER]
+    return ["--out", out, "--tracker", "", "--save_minutes", FOREVER, "--evaluate_minutes", FOREVER]
 
 
 def ramps(rng: np.random.Generator, shape: tuple[int, ...], codes: int, noise: float = 0.1) -> np.ndarray:

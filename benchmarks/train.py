@@ -21,7 +21,7 @@ if not __package__:  # run as a file: look for packages in the repository, not i
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.inpaint import machine, rounded
-from benchmarks.runs import CONFIGS, NEVER, SHIPPED, quiet, watched, write_tokens
+from benchmarks.runs import CONFIGS, FOREVER, SHIPPED, quiet, watched, write_tokens
 from benchmarks.watch import summary
 from train import settings
 from train.encode_dataset import EncodeSettings
@@ -41,7 +41,7 @@ STAGES: dict[str, tuple[str, tuple[object, ...]]] = {  # trainer, and what its s
     "tokenizer": ("train_tokenizer", TOKENIZER),
     "tokenizer-discriminator": ("train_tokenizer", (*TOKENIZER, "--adversarial_start", 0)),
     "encode": ("encode_dataset", ("--tokenizer", SHIPPED, "--data", "portraits:0:6144")),
-    "prior-1": ("train_prior", (*PRIOR, "--unroll_from", NEVER)),
+    "prior-1": ("train_prior", (*PRIOR, "--unroll_from", FOREVER)),
     "prior-2": ("train_prior", (*PRIOR, "--unroll_from", 0)),
 }
 
@@ -117,7 +117,4 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
+    settings.guard(main)

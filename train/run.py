@@ -277,10 +277,10 @@ def run(
     checkpoints = Checkpoints(Path(options.out), options.keep)
     if (saved := checkpoints.load()) is not None:
         trainer.load_state_dict(saved)
-    check_together(trainer.step, options.out, accelerator)
-    if accelerator.is_main_process:
-        checkpoints.clear_partial()
     clock, first, main = Clock(options.max_minutes), trainer.step, accelerator.is_main_process
+    check_together(first, options.out, accelerator)
+    if main:
+        checkpoints.clear_partial()
     loader = make_loader(items, first, options, accelerator)
     log = TraceLog(Path(options.out) / "log.jsonl", first) if main else None
     if options.tracker:

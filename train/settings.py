@@ -96,7 +96,7 @@ def parse(
     return build(cls, values, source), flags
 
 
-def guard(main: Callable[[], None]) -> None:
+def guard(main: Callable[[], object]) -> None:
     """Run a command; what its user did wrong ends it with one line and status 2, without a traceback."""
     try:
         main()

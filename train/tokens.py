@@ -7,19 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from sundae.checkpoint import tensors_hash
 from sundae.objective import corrupt
+from sundae.tokenizer import PictureTokenizer
 from train.data import epoch_order
 from train.holes import HoleSettings, random_hole
 
 
-def tokens_hash(tokenizer: nn.Module) -> str:
+def tokens_hash(tokenizer: PictureTokenizer) -> str:
     """Identity of the part of a tokenizer that decides tokens: its decoder may be finished without them."""
-    deciding = {id(module): module for module in tokenizer.token_modules()}
-    names = [name for name, module in tokenizer.named_children() if id(module) in deciding]
+    deciding = tokenizer.token_modules()
+    names = [name for name, module in tokenizer.named_children() if module in deciding]
     state = tokenizer.state_dict()
     return tensors_hash({k: v for k, v in state.items() if k.partition(".")[0] in names})
 

@@ -32,7 +32,7 @@ from sundae.tokenizer import PictureTokenizer
 from train import settings
 from train.data import PictureSource, folder_classes, open_source, split, to_tensor, vary
 from train.report import dry_run
-from train.run import shares_cpus
+from train.run import leave_together, shares_cpus
 from train.tokens import tokens_hash
 
 PARTS = ("all", "training", "held_out")
@@ -203,6 +203,7 @@ def main(argv: list[str] | None = None) -> None:
         )
         save_array(file, np.stack([encode(np.asarray(versions)) for versions in pictures]))
         print(f"{file.name} written", flush=True)
+    leave_together(accelerator)
 
 
 if __name__ == "__main__":

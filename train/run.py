@@ -312,9 +312,15 @@ def run(
                 break
             waiting = time.monotonic()
     progress.bar.close()
-    if options.tracker:
-        accelerator.end_training()
+    leave_together(accelerator)
     accelerator.print(f"done: step {trainer.step}", flush=True)
+
+
+def leave_together(accelerator: Accelerator) -> None:
+    """Close the trackers and the process group, once the slowest process is here: one that ends with its group
+    alive can abort (SIGABRT) while Python takes itself apart, and the launcher then stops the others."""
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
 
 
 def check_together(step: int, out: str, accelerator: Accelerator) -> None:

@@ -283,6 +283,15 @@ def test_damaged_pictures_are_told_and_passed_over(tmp_path, capsys):
         FolderSource(tmp_path, 32)[0]
 
 
+def test_pictures_below_the_asked_size_are_left_out(tmp_path, capsys):
+    for side in (31, 32, 64):
+        Image.new("RGB", (64, side)).save(tmp_path / f"{side}.png")
+    assert [file.name for file in FolderSource(tmp_path, 32, min_side=32).files] == ["32.png", "64.png"]
+    assert "1 of 3 pictures are smaller than 32 px and left out" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="of at least 100 px below .*, found 3 smaller ones"):
+        FolderSource(tmp_path, 32, min_side=100)
+
+
 def test_one_picture_is_too_few(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "only.png")
     words = ["--data", str(tmp_path), "--size", "32", "--crop", "32", "--out", str(tmp_path / "run")]

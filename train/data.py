@@ -49,25 +49,31 @@ class PortraitSource:
 class FolderSource:
     """Pictures below a folder, in the order of their names, at ``size`` px (shorter side, centre crop).
 
-    Files that are no pictures are told by name and left out. A picture that turns out to be damaged when it is
+    Files that are no pictures are told by name and left out, and so are pictures whose shorter side is below
+    ``min_side`` px: enlarged, they would teach what blur looks like. A picture that turns out to be damaged when it is
     read is told too, and the one after it takes its place, so that one bad file does not end a long run.
 
     Raises:
-        ValueError: if the folder is missing or holds no picture.
+        ValueError: if the folder is missing or holds no such picture.
     """
 
-    def __init__(self, root: Path, size: int):
+    def __init__(self, root: Path, size: int, min_side: int = 0):
         if not root.is_dir():
             raise ValueError(f"expected a folder of pictures at {root}, found none")
         found = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        self.files = [file for file in found if has_header(file)]
-        if len(self.files) < len(found):
-            print(
-                f"{len(found) - len(self.files)} of {len(found)} files are no pictures and left out",
-                flush=True,
-            )
+        sides = [(file, shorter_side(file)) for file in found]
+        damaged = sum(side is None for _, side in sides)
+        self.files = [file for file, side in sides if side is not None and side >= min_side]
+        small = len(found) - damaged - len(self.files)
+        if damaged:
+            print(f"{damaged} of {len(found)} files are no pictures and left out", flush=True)
+        if small:
+            print(f"{small} of {len(found)} pictures are smaller than {min_side} px and left out", flush=True)
         if not self.files:
-            raise ValueError(f"expected pictures ({', '.join(sorted(SUFFIXES))}) below {root}, found none")
+            raise ValueError(
+                f"expected pictures ({', '.join(sorted(SUFFIXES))}) of at least {min_side} px below {root}, "
+                f"found {f'{small} smaller ones' if small else 'none'}"
+            )
         self.root, self.size = root, size
 
     def __len__(self) -> int:
@@ -88,14 +94,14 @@ class FolderSource:
         return str(self.files[index].relative_to(self.root))
 
 
-def has_header(file: Path) -> bool:
-    """Whether a file begins as a picture; tells its name if not."""
+def shorter_side(file: Path) -> int | None:
+    """Shorter side of a picture in px, by its header; None for a file that is no picture, after telling its name."""
     try:
-        with Image.open(file):
-            return True
+        with Image.open(file) as picture:
+            return min(picture.size)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         print(f"left out {file}: {error}", file=sys.stderr, flush=True)
-        return False
+        return None
 
 
 def folder_classes(source: PictureSource) -> tuple[list[str], Callable[[int], int]]:
@@ -129,14 +135,14 @@ class Subset:
         return self.source.name(self.indices[index])
 
 
-def open_source(data: str, size: int) -> PictureSource:
-    """``portraits:FIRST:COUNT`` or a folder.
+def open_source(data: str, size: int, min_side: int = 0) -> PictureSource:
+    """``portraits:FIRST:COUNT`` or a folder, of which pictures below ``min_side`` px are left out.
 
     Raises:
         ValueError: if it is neither.
     """
     if not data.startswith("portraits:"):
-        return FolderSource(Path(data), size)
+        return FolderSource(Path(data), size, min_side)
     try:
         first, count = (int(part) for part in data.split(":")[1:])
     except ValueError:

@@ -47,6 +47,7 @@ class TokenizerSettings(RunSettings):
     model: TokenizerConfig | TamingConfig = field(default_factory=TokenizerConfig)
     data: str = "portraits:0:20000"  # a folder of pictures, or portraits:FIRST:COUNT
     size: int = 1024  # px, side of the training pictures
+    min_side: int = 0  # px; pictures of a folder whose shorter side is below are left out
     held_out: float = 0.02  # share of the pictures, by name, that are never trained on
     out: str = "runs/tokenizer"
     batch_size: int = 2  # pictures, each giving per_picture crops
@@ -346,7 +347,7 @@ def report_sizes(options: TokenizerSettings) -> None:
     judge = on_meta(lambda: losses.PatchDiscriminator(options.discriminator_width))
     crop = torch.zeros(options.per_picture, 3, options.crop, options.crop, device="meta")
     folder = "." if options.data.startswith("portraits:") else options.data
-    count = count_files(folder, lambda _: len(open_source(options.data, options.size)))
+    count = count_files(folder, lambda _: len(open_source(options.data, options.size, options.min_side)))
     modules = {"tokenizer": model, "discriminator": judge}
     dry_run(options, modules, lambda: model.render(model.latent(crop)), count)  # type: ignore[operator]
     print(describe(perceptual_loss(options.lpips)))
@@ -357,7 +358,7 @@ def main(argv: list[str] | None = None) -> None:
     if flags.dry_run:
         return report_sizes(options)
     accelerator = make_accelerator(options)
-    training, held_out = split(open_source(options.data, options.size), options.held_out)
+    training, held_out = split(open_source(options.data, options.size, options.min_side), options.held_out)
     if not len(training) or not len(held_out):
         raise ValueError(
             f"expected pictures on both sides of the split, got {len(training)} to train on and {len(held_out)} "

@@ -1,4 +1,4 @@
-"""The denoiser: a 2D-aware hourglass transformer over a grid of tokens.
+"""The denoiser, a 2D-aware hourglass transformer over a grid of tokens, and with it SUNDAE, the default prior.
 
 Hourglass transformers: Nawrot et al. 2021; on VQ-GAN grids with 2-D resampling: McKinney & Willcocks 2022.
 Shortened levels merge ``r x r`` blocks of cells (true 2-D neighbours), and every level keeps a shortcut.
@@ -7,7 +7,7 @@ Shortened levels merge ``r x r`` blocks of cells (true 2-D neighbours), and ever
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from sundae.layers import Block, axial_rotary
+from sundae.objective import PriorLoss, corrupt, unrolled_loss
+from sundae.priors.contract import PASSES, Prior
+from sundae.priors.likelihood import chain_surprise
+from sundae.sampler import SamplerConfig, SampleStep, sample
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,15 @@ class CodeHead(nn.Module):
     they would be independent given the grid, and the second could hardly be learned (its cross-entropy stayed
     at the unigram's in the prototype). So code ``j`` is predicted given the cell's codes before it, as in the
     depth transformer of Lee et al. 2022 (RQ-Transformer), with a small MLP in its place.
+
+    Args:
+        width: channels of a cell.
+        codebook_size: K.
+        depth: q.
+        keeps: whether the cells asked for hold codes that they may keep.
     """
 
-    def __init__(self, width: int, codebook_size: int, depth: int):
+    def __init__(self, width: int, codebook_size: int, depth: int, keeps: bool = True):
         super().__init__()
         self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(depth))
         self.classifiers = nn.ModuleList(nn.Linear(width, codebook_size) for _ in range(depth))
@@ -143,7 +153,7 @@ class CodeHead(nn.Module):
             )
             for _ in range(depth - 1)
         )
-        self.keep = nn.ModuleList(nn.Linear(width, 1) for _ in range(depth))
+        self.keep = nn.ModuleList(nn.Linear(width, 1) for _ in range(depth if keeps else 0))
         for layer in self.keep:
             nn.init.zeros_(layer.get_parameter("weight"))
             nn.init.constant_(layer.get_parameter("bias"), 2.0)
@@ -154,7 +164,8 @@ class CodeHead(nn.Module):
         Args:
             hidden: ``(N, width)`` features of N cells.
             current: int64 ``(N, q)`` codes now in these cells; the logit of the present code gets a learned
-                bonus, so that keeping it need not pass through the whole network.
+                bonus, so that keeping it need not pass through the whole network. Not looked at if the head
+                was made without ``keeps``.
             prefix: int64 ``(N, j)`` codes already drawn for the cell.
 
         Returns:
@@ -166,6 +177,8 @@ class CodeHead(nn.Module):
             hidden = context + self.prefix_mlp[i](context)
         hidden = self.norms[j](hidden)
         logits = self.classifiers[j](hidden)
+        if not self.keep:
+            return logits
         keep = self.keep[j](hidden)
         same = (prefix == current[:, :j]).all(
             1, keepdim=True
@@ -173,17 +186,26 @@ class CodeHead(nn.Module):
         return logits.scatter_add(1, current[:, j : j + 1], (keep * same).to(logits.dtype))
 
 
-class Hourglass(nn.Module):
+class Hourglass(Prior):
     """Tokens and known cells in, logits out, for any grid ``h x w``.
 
-    ``hidden`` runs the trunk once; ``logits`` is then asked only for the cells that matter.
+    ``hidden`` runs the trunk once; ``logits`` is then asked only for the cells that matter. As a prior it is SUNDAE.
+
+    Args:
+        config: its shape.
+        mask_code: let the code K stand for a cell that is not there yet; logits are then asked of such cells only.
     """
 
-    def __init__(self, config: HourglassConfig):
+    config: HourglassConfig
+    defaults = SamplerConfig()
+    corrupt = staticmethod(corrupt)
+
+    def __init__(self, config: HourglassConfig, mask_code: bool = False):
         super().__init__()
         self.config = config
         outer, h, w = config.levels[0].width, *config.grid
-        self.embed = nn.ModuleList(Table(config.codebook_size, outer, std=0.4) for _ in range(config.depth))
+        codes = config.codebook_size + mask_code
+        self.embed = nn.ModuleList(Table(codes, outer, std=0.4) for _ in range(config.depth))
         self.known = Table(2, outer, std=0.2)  # row 1: the cell is known; all rows 0 is the paper's SUNDAE
         if config.classes:  # the last row: no class asked for
             self.label = Table(config.classes + 1, outer, std=0.2)
@@ -196,35 +218,11 @@ class Hourglass(nn.Module):
         self.merge = nn.ModuleList(nn.Linear(a.width * a.merge**2, b.width) for a, b in pairs)
         self.split = nn.ModuleList(nn.Linear(b.width, a.width * a.merge**2) for a, b in pairs)
         self.split_norm = nn.ModuleList(nn.RMSNorm(b.width) for _, b in pairs)
-        self.head = CodeHead(outer, config.codebook_size, config.depth)
+        self.head = CodeHead(outer, config.codebook_size, config.depth, keeps=not mask_code)
 
-    @property
-    def codebook_size(self) -> int:
-        return self.config.codebook_size
-
-    @property
-    def depth(self) -> int:
-        return self.config.depth
-
-    @torch.no_grad()
     def start_from_codebooks(self, codebooks: Tensor, frequencies: Tensor) -> None:
-        """Begin with what the tokenizer knows: codes that look alike get embeddings and classifiers that are
-        alike (a random projection of the code vectors), and biases at the unigram log-frequencies.
-
-        Args:
-            codebooks: ``(q, K, e)`` code vectors.
-            frequencies: ``(q, K)`` share of each code in the training tokens.
-        """
-        scale = codebooks[0].std(0)
-        project = torch.randn(codebooks.shape[-1], self.config.levels[0].width)
-        for j in range(self.depth):
-            vectors = ((codebooks[j] - codebooks[j].mean(0)) / scale) @ project
-            spread = vectors.std().clamp(min=1e-6)
-            self.embed[j].get_parameter("weight").copy_(vectors * (0.5 if j == 0 else 0.3) / spread)
-            self.head.classifiers[j].get_parameter("weight").copy_(vectors * 0.05 / spread)
-            self.head.classifiers[j].get_parameter("bias").copy_((frequencies[j] + 1e-5).log())
-            if j + 1 < self.depth:
-                self.head.prefix[j].get_parameter("weight").copy_(vectors * 0.5 / spread)
+        """Begin with what the tokenizer knows; see :func:`start_tables`."""
+        start_tables(self.embed, self.head, codebooks, frequencies)
 
     def hidden(self, tokens: Tensor, known: Tensor, labels: Tensor | None = None) -> Tensor:
         """Features of every cell.
@@ -247,7 +245,7 @@ class Hourglass(nn.Module):
         _, h, w, _ = tokens.shape
         x = sum(table(tokens[..., j]) for j, table in enumerate(self.embed)) + self.known(known.long())
         if self.config.classes or labels is not None:
-            chosen = self.check_labels(labels, x)
+            chosen = class_labels(labels, self.config.classes, x)
             x = x + self.label(chosen)[:, None, None]
         x, pad = pad_grid(
             x + self.positions(h, w), math.prod(level.merge for level in self.config.levels[:-1])
@@ -266,33 +264,106 @@ class Hourglass(nn.Module):
             x = self.up[i](self.mirror_up[i](x), self.angles(x))
         return x[:, :h, :w] if pad else x
 
-    def check_labels(self, labels: Tensor | None, x: Tensor) -> Tensor:
-        """Labels int64 ``(B,)`` for the samples of ``x``; raises ValueError if they are no classes."""
-        classes = self.config.classes
-        if labels is None:
-            return torch.full(x.shape[:1], classes, device=x.device)
-        if not classes:
-            raise ValueError("expected no class labels: this prior was trained without classes")
-        if labels.shape != x.shape[:1] or int(labels.min()) < 0 or int(labels.max()) > classes:
-            raise ValueError(
-                f"expected {len(x)} labels from 0 to {classes} ({classes} = none), got {labels.tolist()}"
-            )
-        return labels
-
     def logits(self, hidden: Tensor, current: Tensor, prefix: Tensor) -> Tensor:
         """Logits ``(N, K)`` of the next code of N chosen cells; see :meth:`CodeHead.forward`."""
         return self.head(hidden, current, prefix)
 
     def positions(self, h: int, w: int) -> Tensor:
-        """The learned table of absolute positions, resized to the grid: ``(1, h, w, width)``. Faces are
-        aligned, so the place of a cell says much about it; the rotary angles give what is relative."""
-        table = self.position
-        if table.shape[2:] != (h, w):
-            table = F.interpolate(table, size=(h, w), mode="bilinear", align_corners=False)
-        return table.permute(0, 2, 3, 1)
+        """The learned absolute positions on this grid, ``(1, h, w, width)``."""
+        return resize_positions(self.position, h, w)
 
     def angles(self, x: Tensor) -> Tensor:
         return axial_rotary(x.shape[1], x.shape[2], self.config.head_dim, x.device)
+
+    def loss(
+        self,
+        tokens: Tensor,
+        corrupted: Tensor,
+        token_mask: Tensor,
+        uniforms: Tensor,
+        weights: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> PriorLoss:
+        """The unrolled loss; see :func:`sundae.objective.unrolled_loss`."""
+        return unrolled_loss(self, tokens, corrupted, token_mask, uniforms, weights, labels)
+
+    def sample(
+        self,
+        tokens: Tensor,
+        token_mask: Tensor,
+        config: SamplerConfig,
+        seeds: int | Sequence[int],
+        batch_size: int = 1,
+        labels: Sequence[int] | Tensor | None = None,
+    ) -> Iterator[SampleStep]:
+        """Rewrite the hidden tokens, all at once in every step; see :func:`sundae.sampler.sample`."""
+        return sample(self, tokens, token_mask, config, seeds, batch_size, labels)
+
+    def surprise(
+        self,
+        tokens: Tensor,
+        token_mask: Tensor,
+        seeds: int | Sequence[int] = 0,
+        passes: int = PASSES,
+        labels: Sequence[int] | Tensor | None = None,
+    ) -> Tensor:
+        """The bound of a chain of up to ``passes`` steps; see :func:`sundae.priors.likelihood.chain_surprise`."""
+        return chain_surprise(self, tokens, token_mask, seeds, passes, labels)
+
+
+@torch.no_grad()
+def start_tables(embed: nn.ModuleList, head: CodeHead, codebooks: Tensor, frequencies: Tensor) -> None:
+    """Begin with what the tokenizer knows: codes that look alike get embeddings and classifiers that are alike (a
+    random projection of the code vectors), and biases at the unigram log-frequencies.
+
+    Args:
+        embed: a table of at least K rows for each code of a cell.
+        head: what predicts the codes.
+        codebooks: ``(q, K, e)`` code vectors.
+        frequencies: ``(q, K)`` share of each code in the training tokens.
+    """
+    depth, codes, size = codebooks.shape
+    scale = codebooks[0].std(0)
+    project = torch.randn(size, embed[0].get_parameter("weight").shape[1])
+    for j in range(depth):
+        vectors = ((codebooks[j] - codebooks[j].mean(0)) / scale) @ project
+        spread = vectors.std().clamp(min=1e-6)
+        embed[j].get_parameter("weight")[:codes].copy_(vectors * (0.5 if j == 0 else 0.3) / spread)
+        head.classifiers[j].get_parameter("weight").copy_(vectors * 0.05 / spread)
+        head.classifiers[j].get_parameter("bias").copy_((frequencies[j] + 1e-5).log())
+        if j + 1 < depth:
+            head.prefix[j].get_parameter("weight").copy_(vectors * 0.5 / spread)
+
+
+def class_labels(labels: Tensor | None, classes: int, x: Tensor) -> Tensor:
+    """Labels int64 ``(B,)`` for the samples of ``x`` and on its device, where ``classes`` asks for none.
+
+    Labels that lie on a GPU are taken as they are while gradients are computed: to read them back would make every
+    training step wait. They are to be checked before they get there, as a data set can.
+
+    Raises:
+        ValueError: if they are no classes.
+    """
+    if labels is None:
+        return torch.full(x.shape[:1], classes, device=x.device)
+    if not classes:
+        raise ValueError("expected no class labels: this prior was trained without classes")
+    if labels.shape != x.shape[:1]:
+        raise ValueError(f"expected {len(x)} labels from 0 to {classes}, got {tuple(labels.shape)} of them")
+    at_hand = labels.device.type == "cpu" or not torch.is_grad_enabled()
+    if at_hand and (int(labels.min()) < 0 or int(labels.max()) > classes):
+        raise ValueError(
+            f"expected {len(x)} labels from 0 to {classes} ({classes} = none), got {labels.tolist()}"
+        )
+    return labels.to(x.device)
+
+
+def resize_positions(table: Tensor, h: int, w: int) -> Tensor:
+    """A learned table of absolute positions ``(1, width, H, W)`` on another grid: ``(1, h, w, width)``. Faces are
+    aligned, so the place of a cell says much about it; the rotary angles give what is relative."""
+    if table.shape[2:] != (h, w):
+        table = F.interpolate(table, size=(h, w), mode="bilinear", align_corners=False)
+    return table.permute(0, 2, 3, 1)
 
 
 def pad_grid(x: Tensor, multiple: int) -> tuple[Tensor, bool]:

@@ -1,7 +1,9 @@
-"""Corruption and the unrolled loss of SUNDAE (Savinov et al. 2022; McKinney & Willcocks 2022)."""
+"""Corruption and the unrolled loss of SUNDAE (Savinov et al. 2022; McKinney & Willcocks 2022), and what it shares
+with the losses of the other priors: cross-entropies of cells, and draws from what is predicted of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,13 +27,13 @@ class Denoiser(Protocol):
 
 
 @dataclass(frozen=True)
-class UnrolledLoss:
-    """Result of :func:`unrolled_loss`; scalars, in nats per code."""
+class PriorLoss:
+    """The training loss of a prior; scalars, in nats per code."""
 
-    loss: Tensor  # mean over cells, codes and unrolls: what is minimised
-    by_unroll: tuple[Tensor, ...]  # the same, one per unroll
-    by_code: Tensor  # (q,) mean of the first unroll for each code of a cell
-    accuracy: Tensor  # share of first-unroll codes whose most likely value is right, by the weights
+    loss: Tensor  # what is minimised
+    by_unroll: tuple[Tensor, ...]  # the same, one per step of the chain: a single one for priors without
+    by_code: Tensor  # (q,) cross-entropy of each code of a cell, at the first step of the chain
+    accuracy: Tensor  # share of first-step codes whose most likely value is right, by the weights
 
 
 def corrupt(
@@ -89,6 +91,24 @@ def hole_weights(token_mask: Tensor, balance: float) -> Tensor:
     return size.pow(-balance).expand(token_mask.shape)[token_mask]
 
 
+def code_losses(
+    denoiser: Denoiser, hidden: Tensor, current: Tensor, truth: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each depth in turn: cross-entropy of the cells' codes given the true codes before them, float32 ``(N,)``
+    in nats, and whether the most likely one is right, bool ``(N,)``.
+
+    Args:
+        denoiser: the network.
+        hidden: ``(N, width)`` features of the cells.
+        current: int64 ``(N, q)`` codes now in them.
+        truth: int64 ``(N, q)`` codes that should be.
+    """
+    for j in range(denoiser.depth):
+        logits = denoiser.logits(hidden, current, truth[:, :j])
+        loss = F.cross_entropy(logits.float(), truth[:, j], reduction="none")
+        yield loss, logits.detach().argmax(-1) == truth[:, j]
+
+
 def unrolled_loss(
     denoiser: Denoiser,
     tokens: Tensor,
@@ -97,7 +117,7 @@ def unrolled_loss(
     uniforms: Tensor,
     weights: Tensor | None = None,
     labels: Tensor | None = None,
-) -> UnrolledLoss:
+) -> PriorLoss:
     """Mean cross-entropy of the clean tokens over the steps of the chain (SUNDAE, eq. 4-6).
 
     The first step sees corrupted tokens, each further one a sample of the step before (temperature 1,
@@ -124,34 +144,62 @@ def unrolled_loss(
     for step in range(unroll_steps):
         hidden = denoiser.hidden(state, known, *conditions)[token_mask]
         current = state[token_mask]
-        by_code, predicted = [], []
-        for j in range(denoiser.depth):
-            logits = denoiser.logits(hidden, current, truth[:, :j])
-            by_code.append(F.cross_entropy(logits.float(), truth[:, j], reduction="none") @ weights)
-            if step == 0:
-                predicted.append((logits.detach().argmax(-1) == truth[:, j]).to(weights.dtype) @ weights)
-        losses.append(torch.stack(by_code).mean())
+        pairs = list(code_losses(denoiser, hidden, current, truth))
+        by_code = torch.stack([loss @ weights for loss, _ in pairs])
+        losses.append(by_code.mean())
         if step == 0:
-            first, right = torch.stack(by_code).detach(), torch.stack(predicted).mean()
+            first = by_code.detach()
+            right = torch.stack([hits.to(weights.dtype) @ weights for _, hits in pairs]).mean()
         if step + 1 < unroll_steps:
             state = state.clone()
             state[token_mask] = draw_cells(denoiser, hidden, current, uniforms[:, step][token_mask])
     loss = torch.stack(losses).mean()
-    return UnrolledLoss(loss, tuple(value.detach() for value in losses), first, right)
+    return PriorLoss(loss, tuple(value.detach() for value in losses), first, right)
 
 
 @torch.no_grad()
-def draw_cells(denoiser: Denoiser, hidden: Tensor, current: Tensor, uniforms: Tensor) -> Tensor:
-    """A sample of N cells' codes at temperature 1, one depth after the other: int64 ``(N, q)``.
+def draw_cells(
+    denoiser: Denoiser,
+    hidden: Tensor,
+    current: Tensor,
+    uniforms: Tensor,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> Tensor:
+    """A sample of N cells' codes, one depth after the other: int64 ``(N, q)``.
 
     Args:
         denoiser: the network.
         hidden: ``(N, width)`` features of the cells.
         current: int64 ``(N, q)`` codes now in them.
         uniforms: ``(N, q)`` in [0, 1).
+        temperature: what the logits are divided by.
+        top_k, top_p: as :func:`keep_likely`.
+
+    Raises:
+        ValueError: as :func:`invert_cdf`.
     """
     drawn = torch.empty_like(current)
     for j in range(denoiser.depth):
-        logits = denoiser.logits(hidden, current, drawn[:, :j]).float()
-        drawn[:, j] = invert_cdf(logits, uniforms[:, j])
+        logits = denoiser.logits(hidden, current, drawn[:, :j]).float() / temperature
+        drawn[:, j] = invert_cdf(keep_likely(logits, top_k, top_p), uniforms[:, j])
     return drawn
+
+
+def keep_likely(logits: Tensor, top_k: int, top_p: float) -> Tensor:
+    """Rule out unlikely codes, at each depth of a cell: ``(N, K)`` logits, -infinity for what is ruled out.
+
+    Args:
+        logits: ``(N, K)``.
+        top_k: keep that many (Fan et al. 2018); 0 for all.
+        top_p: of those keep the fewest whose probabilities reach this (nucleus; Holtzman et al. 2020); 1 for all.
+    """
+    if not top_k and top_p == 1:
+        return logits
+    ordered, codes = logits.sort(descending=True, stable=True)
+    if top_k:
+        ordered[:, top_k:] = -torch.inf
+    chances = ordered.double().softmax(-1)
+    ordered[chances.cumsum(-1) - chances >= top_p] = -torch.inf
+    return torch.empty_like(logits).scatter(1, codes, ordered)

@@ -6,29 +6,36 @@ Everything random comes from one generator per sample, so a sample is the same a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import math
+import numbers
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sundae.objective import Denoiser, invert_cdf
+from sundae.objective import Denoiser, draw_cells
 
 MAX_STEPS = 1000
+MIN_TEMPERATURE = 1e-6  # below, logits leave the range of float32 and the likeliest code is all there is
 STOP_RISK = 0.02  # chance of an unvisited cell that a frozen sample may leave
 MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """Settings of one run.
+    """Settings of one run. Proportions, ``renoise`` and ``early_stop`` are SUNDAE's; priors that write each hidden
+    cell once have no use for them.
 
     Raises:
         ValueError: naming the setting, what was expected and what came.
     """
 
     steps: int = 24  # 1 to 1000
-    temperature_start: float = 0.8  # > 0; logits are divided by it, linear in the step
+    temperature_start: float = 0.8  # [1e-6, 10]; logits are divided by it, linear in the step
     temperature_end: float = 0.2
     proportion_start: float = 1.0  # (0, 1]; share of hidden cells rewritten in a step, linear in the step
     proportion_end: float = 1.0
@@ -37,28 +44,37 @@ class SamplerConfig:
         0.8  # [0, 1]; share of the steps in which cells go back to their noise; 0 is plain SUNDAE
     )
     early_stop: bool = True  # freeze a sample that has settled
+    top_k: int = 0  # draw from the so many most likely codes; 0 for all of them
+    top_p: float = 1.0  # (0, 1]; draw from the fewest likely codes that together reach this
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.steps, bool)
-            or not isinstance(self.steps, int)
-            or not 1 <= self.steps <= MAX_STEPS
-        ):
+        steps = whole(self.steps)
+        if steps is None or not 1 <= steps <= MAX_STEPS:
             raise ValueError(f"expected steps to be a whole number from 1 to {MAX_STEPS}, got {self.steps!r}")
+        object.__setattr__(self, "steps", steps)
         for name in ("temperature_start", "temperature_end"):
-            self._check(name, 0, 10)
+            self._check(name, MIN_TEMPERATURE, 10, low_too=True)
         for name in ("proportion_start", "proportion_end", "strength"):
             self._check(name, 0, 1)
-        if self.renoise != 0:
-            self._check("renoise", 0, 1)
+        self._check("renoise", 0, 1, low_too=True)
         if not isinstance(self.early_stop, bool):
             raise ValueError(f"expected early_stop to be True or False, got {self.early_stop!r}")
+        top_k = whole(self.top_k)
+        if top_k is None or top_k < 0:
+            raise ValueError(f"expected top_k to be a whole number of at least 0, got {self.top_k!r}")
+        object.__setattr__(self, "top_k", top_k)
+        self._check("top_p", 0, 1)
 
-    def _check(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not low < value <= high:  # NaN fails this too
-            raise ValueError(f"expected {name} above {low} and at most {high}, got {value!r}")
+    def _check(self, name: str, low: float, high: float, low_too: bool = False) -> None:
+        """Make the setting a plain float, which JSON knows and numpy's kinds are not."""
+        value, number = getattr(self, name), math.nan
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            with contextlib.suppress(OverflowError):
+                number = float(value)
+        if not (low < number <= high or (low_too and number == low)):  # NaN fails this too
+            wanted = f"from {low} to {high}" if low_too else f"above {low} and at most {high}"
+            raise ValueError(f"expected {name} {wanted}, got {value!r}")
+        object.__setattr__(self, name, number)
 
     def schedule(self, index: int) -> tuple[float, float]:
         """Temperature and proportion of step ``index`` in ``1..steps``."""
@@ -95,28 +111,61 @@ class SampleStep:
         return self.index == self.total or bool(self.converged.all())
 
 
-def check_seeds(seeds: Sequence[int]) -> list[int]:
-    """The seeds as a list.
+def whole(value: Any) -> int | None:
+    """A whole number of any kind, numpy's included, as an int; None for anything else, True and False too."""
+    if isinstance(value, bool):
+        return None
+    with contextlib.suppress(TypeError):
+        return operator.index(value)
+    return None
+
+
+def check_seeds(seeds: int | Iterable[int]) -> list[int]:
+    """The seeds as a list of ints; a single one may come without a list around it.
 
     Raises:
         ValueError: unless there is at least one and each is a whole number from 0 to 2^63 - 1.
     """
-    for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+    several: Any = seeds if whole(seeds) is None else [seeds]
+    try:
+        several = list(several)
+    except TypeError:
+        raise ValueError(f"expected seeds as whole numbers, got {seeds!r}") from None
+    checked = []
+    for seed in several:
+        number = whole(seed)
+        if number is None or not 0 <= number <= MAX_SEED:
             raise ValueError(f"expected each seed to be a whole number from 0 to 2^63 - 1, got {seed!r}")
-    if not seeds:
+        checked.append(number)
+    if not checked:
         raise ValueError("expected at least one seed, got none")
-    return list(seeds)
+    return checked
 
 
-def check_labels(labels: Sequence[int] | None, samples: int, device: torch.device) -> tuple[Tensor, ...]:
-    """The labels as what a denoiser takes beside tokens: nothing, or int64 ``(B,)``; ValueError unless there is
-    one per sample."""
+def check_labels(
+    labels: Sequence[int] | Tensor | None, samples: int, device: torch.device
+) -> tuple[Tensor, ...]:
+    """The labels as what a denoiser takes beside tokens: nothing, or an int64 tensor with one for each sample;
+    ValueError unless there are so many."""
     if labels is None:
         return ()
     if len(labels) != samples:
         raise ValueError(f"expected one label per seed, got {len(labels)} for {samples}")
-    return (torch.tensor(list(labels), device=device),)
+    return (torch.as_tensor(labels, device=device),)
+
+
+def check_top_k(config: SamplerConfig, codebook_size: int) -> None:
+    """Raise ValueError if ``top_k`` asks for more codes than there are."""
+    if config.top_k > codebook_size:
+        raise ValueError(
+            f"expected top_k of at most {codebook_size}, the size of the codebook, got {config.top_k}"
+        )
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise ValueError unless it is a whole number of at least 1."""
+    if (whole(batch_size) or 0) < 1:
+        raise ValueError(f"expected batch_size to be a whole number of at least 1, got {batch_size!r}")
 
 
 @torch.inference_mode()
@@ -125,9 +174,9 @@ def sample(
     tokens: Tensor,
     token_mask: Tensor,
     config: SamplerConfig,
-    seeds: Sequence[int],
+    seeds: int | Sequence[int],
     batch_size: int = 1,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int] | Tensor | None = None,
 ) -> Iterator[SampleStep]:
     """Rewrite the hidden tokens; yields the noised start and then every update.
 
@@ -142,9 +191,12 @@ def sample(
         labels: one class per sample, for a denoiser with classes; by default none is asked for.
 
     Raises:
-        ValueError: if shapes disagree, a mask is empty, or a seed or label is bad.
+        ValueError: if shapes disagree, a mask is empty, a seed, label or batch size is bad, or ``top_k`` is more
+            than there are codes.
     """
     seeds = check_seeds(seeds)
+    check_top_k(config, denoiser.codebook_size)
+    check_batch_size(batch_size)
     conditions = check_labels(labels, len(seeds), tokens.device)
     state, mask = expand_batch(tokens, token_mask, len(seeds))
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -173,9 +225,7 @@ def sample(
             hidden = denoiser.hidden(state[some], known[some], *(c[some] for c in conditions))
             for b, features in zip(some, hidden, strict=True):
                 stays = mask[b] & ~noises[b].chosen(mask[b], noise_rate)
-                rewritten = update(
-                    denoiser, features, state[b], stays, temperature, proportion, generators[b]
-                )
+                rewritten = update(denoiser, features, state[b], stays, config, index, generators[b])
                 following[b] = noises[b].apply(rewritten, mask[b], noise_rate)
         changed = (following != state).any(-1)
         moved = changed.flatten(1).any(1).cpu() | (noise_rate > 0)
@@ -229,25 +279,29 @@ def update(
     hidden: Tensor,
     tokens: Tensor,
     mask: Tensor,
-    temperature: float,
-    proportion: float,
+    config: SamplerConfig,
+    index: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """One step of one grid: draw every code of the chosen cells of ``mask (h, w)`` from ``softmax(logits / T)``.
+    """Step ``index`` of one grid: draw every code of the chosen cells of ``mask (h, w)`` from ``softmax(logits / T)``.
 
     The mask need not hold cells that go back to their noise. The numbers are drawn for the whole grid, so what
     one cell gets does not depend on the mask's shape.
     """
+    temperature, proportion = config.schedule(index)
     chance = torch.rand(mask.shape, generator=generator).to(mask.device)
     uniforms = torch.rand(tokens.shape, generator=generator, dtype=torch.float64).to(tokens.device)
     chosen = mask & (chance < proportion)
     if not bool(chosen.any()):
         return tokens
-    current, features = tokens[chosen], hidden[chosen]
-    drawn = torch.empty_like(current)
-    for j in range(denoiser.depth):
-        logits = denoiser.logits(features, current, drawn[:, :j]).float() / temperature
-        drawn[:, j] = invert_cdf(logits, uniforms[chosen][:, j])
     following = tokens.clone()
-    following[chosen] = drawn
+    following[chosen] = draw_cells(
+        denoiser,
+        hidden[chosen],
+        tokens[chosen],
+        uniforms[chosen],
+        temperature,
+        config.top_k,
+        config.top_p,
+    )
     return following

@@ -8,10 +8,19 @@ for frame in prepared.run(seeds=[7]):
     frame.image().save(f"step-{frame.index:02}.png")
 """
 
-from sundae.bundles import Model, load, models
-from sundae.pipeline import Frame, Inpainter, Prepared, generate, reconstruct
-from sundae.sampler import SamplerConfig, SampleStep, sample
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from sundae.version import __version__
+
+if TYPE_CHECKING:
+    from sundae.bundles import Model, load, models
+    from sundae.fit import best_model
+    from sundae.pipeline import Frame, Inpainter, Prepared, generate, reconstruct
+    from sundae.publish import push_to_hub, save_pretrained
+    from sundae.sampler import SamplerConfig, SampleStep, sample
 
 __all__ = [
     "Frame",
@@ -21,9 +30,34 @@ __all__ = [
     "SampleStep",
     "SamplerConfig",
     "__version__",
+    "best_model",
     "generate",
     "load",
     "models",
+    "push_to_hub",
     "reconstruct",
     "sample",
+    "save_pretrained",
 ]
+
+_HOMES = {
+    "bundles": ("Model", "load", "models"),
+    "fit": ("best_model",),
+    "pipeline": ("Frame", "Inpainter", "Prepared", "generate", "reconstruct"),
+    "publish": ("push_to_hub", "save_pretrained"),
+    "sampler": ("SamplerConfig", "SampleStep", "sample"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What is asked for by name is imported then: the program must be able to answer Ctrl-C before torch, which
+    takes a second, is there."""
+    for home, names in _HOMES.items():
+        if name in names:
+            globals()[name] = value = getattr(import_module(f"sundae.{home}"), name)
+            return value
+    raise AttributeError(f"module 'sundae' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,15 +1,18 @@
-"""Models by name: those in the box, and bundles in a folder."""
+"""Models by name: those in the box, bundles in a folder or on the Hub, and files of other projects."""
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sundae.checkpoint import load_prior, load_tokenizer, read_config
-from sundae.hourglass import Hourglass
+from sundae.checkpoint import load_prior, load_tokenizer, read_config, read_parts
+from sundae.convert.reading import is_foreign, load_foreign
+from sundae.priors.contract import Prior
 from sundae.tokenizer import PictureTokenizer
 
 DEFAULT_MODEL = "illustrated-1024"
@@ -21,7 +24,7 @@ class Model:
 
     name: str
     tokenizer: PictureTokenizer
-    prior: Hourglass | None
+    prior: Prior | None
     config: dict[str, Any]  # the bundle's config.json
     device: torch.device
 
@@ -32,8 +35,10 @@ class Model:
 
     @property
     def resolution(self) -> int:
-        """Side in px of the pictures that the prior was trained on (1024 for a tokenizer alone)."""
-        return self.prior.config.grid[0] * self.downsample_factor if self.prior else 1024
+        """Side in px of the pictures that the prior was trained on; for a tokenizer alone its own, or 1024."""
+        if self.prior:
+            return self.prior.config.grid[0] * self.downsample_factor
+        return getattr(self.tokenizer.config, "resolution", 1024)
 
     @property
     def hash(self) -> str:
@@ -53,47 +58,81 @@ def models() -> list[str]:
     return sorted(path.parent.name for path in weights_folder().glob("*/config.json"))
 
 
-def find(name: str | Path) -> Path:
-    """The folder of a bundle: a name in the box, or a folder.
+def locate(name: str | Path) -> tuple[str, Path]:
+    """What a bundle is called, and its folder: in the box, on the disk, or the local copy of one on the Hub, which
+    is fetched if need be (see :func:`sundae.hub.fetch`). A file is taken for a foreign checkpoint.
 
     Raises:
-        ValueError: if there is neither.
+        ValueError: if there is none of that name.
     """
-    inside = weights_folder() / str(name)
     if str(name) in models():
-        return inside
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
+        return str(name), weights_folder() / str(name)
+    with contextlib.suppress(OSError, ValueError, TypeError):  # a name that no file can have
+        if str(name) and Path(name).is_dir():
+            return Path(name).resolve().name, Path(name)
+        if Path(name).is_file():
+            return Path(name).stem, Path(name)
+    from sundae import hub  # here: it is slow to import, and most models lie on the disk
+
+    if repository := hub.parse(str(name)):
+        return str(repository), hub.fetch(repository)
     raise ValueError(
-        f"expected a model name ({', '.join(models()) or 'none in the box'}) or a bundle's folder, got {str(name)!r}"
+        f"expected a model name ({', '.join(models()) or 'none in the box'}), a bundle's folder "
+        f"or a repository on the Hub (owner/name or owner/name@revision), got {str(name)[:100]!r}"
     )
 
 
-def load(name: str | Path = DEFAULT_MODEL, device: str = "cpu") -> Model:
-    """Load a model by name or folder, checked by hash, as float32.
+def load(name: str | Path = DEFAULT_MODEL, device: str | torch.device = "cpu") -> Model:
+    """Load a model, checked by hash, as float32.
 
     Args:
-        name: a bundle in the box (see :func:`models`) or a folder.
+        name: a bundle in the box (see :func:`models`), a folder, ``"owner/name"`` or ``"owner/name@revision"`` on
+            the Hugging Face Hub, or a tokenizer's checkpoint of another project (see ``docs/formats.md``).
         device: a torch device, "cpu" or "cuda".
 
     Raises:
-        ValueError: if the model is unknown, damaged, or the device is not there.
+        ValueError: if the model is unknown, damaged or out of reach, or the device is not there.
     """
-    folder = find(name)
-    content = read_config(folder)
-    try:
-        target = torch.empty(0, device=device).device
-        torch.empty(0, device=target).cpu()  # the meta device holds no values
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"expected a device of this machine such as 'cpu', got {device!r}: {str(error).splitlines()[0]}"
-        ) from None
+    target = find_device(device)
+    title, folder = locate(name)
+    if is_foreign(folder):
+        foreign, content = load_foreign(folder)
+        return Model(title, foreign.to(target), None, content, target)
+    parts = read_parts(folder)
     tokenizer = load_tokenizer(folder).to(target)
-    prior = load_prior(folder).to(target) if "prior" in content["parts"] else None
+    prior = load_prior(folder).to(target) if "prior" in parts else None
     books = [(part.config.codebook_size, part.config.depth) for part in (tokenizer, prior) if part]
     if len(set(books)) > 1:
         raise ValueError(
             f"expected a prior over the tokenizer's codes {books[0]} (size, depth), got {books[1]}"
         )
-    return Model(folder.resolve().name, tokenizer, prior, content, target)
+    return Model(title, tokenizer, prior, read_config(folder), target)
+
+
+def find_device(name: str | torch.device) -> torch.device:
+    """The torch device of that name.
+
+    Raises:
+        ValueError: if this machine has none that can hold a tensor.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's words about devices that it had once
+            device = torch.device(name)
+            torch.empty(1, device=device).cpu()  # the meta device, say, holds no values
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError, ImportError, TypeError, ValueError):
+        built = (
+            "" if "cuda" not in str(name) or torch.backends.cuda.is_built() else ": torch has no CUDA here"
+        )
+        raise ValueError(
+            f"expected a device of this machine ({', '.join(devices())}), got {str(name)!r}{built}"
+        ) from None
+    return device
+
+
+def devices() -> list[str]:
+    """Names of this machine's torch devices."""
+    others = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ["cpu", *others, *(["mps"] if torch.backends.mps.is_available() else [])]

@@ -6,10 +6,14 @@ float32 in memory; a large module is cut into shards below 10 MB, so that a fold
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
+import re
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +21,22 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from sundae.hourglass import Hourglass, HourglassConfig
+from sundae.maskgit import MaskGITConfig, MaskGITTokenizer
+from sundae.priors.absorbing import Absorbing, AbsorbingConfig
+from sundae.priors.authors import AuthorsConfig, AuthorsHourglass
+from sundae.priors.autoregressive import Autoregressive, AutoregressiveConfig
+from sundae.priors.contract import Prior
 from sundae.taming import TamingConfig, TamingTokenizer
 from sundae.tokenizer import PictureTokenizer, Tokenizer, TokenizerConfig
+from sundae.vqgan import VQGANConfig, VQGANTokenizer
 
 FORMAT_VERSION = 1
 SHARD_BYTES = 9_000_000
+MAX_VALUES = 100  # of a list in a config
+FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.safetensors", re.ASCII)
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -53,8 +66,9 @@ def restore(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_json(hint, value, where)
     if typing.get_origin(hint) is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"expected a list in {where}, got {value!r}")
+        if not isinstance(value, list) or len(value) > MAX_VALUES:
+            got = f"{len(value)}" if isinstance(value, list) else repr(value)
+            raise ValueError(f"expected a list of at most {MAX_VALUES} values in {where}, got {got}")
         inner, *others = typing.get_args(hint)
         if others != [...] and len(value) != len(others) + 1:
             raise ValueError(f"expected {len(others) + 1} values in {where}, got {value!r}")
@@ -84,20 +98,26 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def save_bundle(folder: Path, parts: dict[str, nn.Module], provenance: dict[str, Any]) -> None:
-    """Write ``config.json`` and one or more half-precision safetensors files for each part.
+def save_bundle(
+    folder: Path, parts: dict[str, nn.Module], provenance: dict[str, Any], half: bool = True
+) -> None:
+    """Write ``config.json`` and one or more safetensors files for each part.
 
     Args:
         folder: made if missing; the part's old files are replaced.
-        parts: ``{"tokenizer": PictureTokenizer, "prior": Hourglass}`` or the tokenizer alone; each has ``.config``.
+        parts: ``{"tokenizer": PictureTokenizer, "prior": Prior}`` or the tokenizer alone; each has ``.config``.
         provenance: plain JSON: commit, data, steps, metrics, licence.
+        half: store half precision, and not all that there is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {"format_version": FORMAT_VERSION, "parts": {}, "provenance": provenance}
     for name, module in parts.items():
         for old in folder.glob(f"{name}*.safetensors"):
             old.unlink()
-        state = {key: value.detach().cpu().half().contiguous() for key, value in module.state_dict().items()}
+        dtype = torch.float16 if half else torch.float32
+        state = {
+            key: value.detach().cpu().to(dtype).contiguous() for key, value in module.state_dict().items()
+        }
         groups = shards(state)
         files = {}
         for i, group in enumerate(groups):
@@ -107,13 +127,18 @@ def save_bundle(folder: Path, parts: dict[str, nn.Module], provenance: dict[str,
             save_file(group, file)
             file.chmod(0o644)  # safetensors writes files that only their owner may read
             files[file.name] = file_hash(file)
-        content["parts"][name] = {
-            "kind": type(module).__name__.lower(),
-            "config": to_json(module.config),
-            "files": files,
-            "hash": tensors_hash(state),
-        }
+        content["parts"][name] = describe_part(module, files)
     (folder / "config.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def describe_part(module: nn.Module, files: dict[str, str]) -> dict[str, Any]:
+    """What ``config.json`` says of a part whose weights are in ``files`` (name: SHA-256)."""
+    return {
+        "kind": type(module).__name__.lower(),
+        "config": to_json(module.config),
+        "files": files,
+        "hash": tensors_hash(module.state_dict()),
+    }
 
 
 def shards(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -142,7 +167,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"expected a model bundle with a config.json at {folder}, found none") from None
     except OSError as error:
         raise ValueError(f"expected a readable {path}: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no UTF-8, no JSON, a number of 5,000 digits, a thousand brackets
         raise ValueError(f"expected JSON in {path}") from None
     keys = {"format_version", "parts", "provenance"}
     if not isinstance(content, dict) or set(content) != keys:
@@ -151,11 +176,38 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"expected format_version {FORMAT_VERSION} in {path}, got {content['format_version']!r}"
         )
+    if not isinstance(content["provenance"], dict):
+        raise ValueError(f"expected the provenance in {path} as an object, got {content['provenance']!r}")
     return content
 
 
-def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> Any:
-    """One module of a bundle: built on the meta device, then its checked weights assigned as float32.
+def read_parts(folder: Path) -> dict[str, dict[str, Any]]:
+    """The parts of a bundle by name, each with its kind, config, hash and ``{file: SHA-256}``.
+
+    Raises:
+        ValueError: as :func:`read_config`; if a part is unknown or not complete; if a file's name is not that
+            of a safetensors file beside the config.
+    """
+    path, parts = folder / "config.json", read_config(folder)["parts"]
+    if not isinstance(parts, dict) or not set(parts) <= {"tokenizer", "prior"}:
+        found = sorted(parts) if isinstance(parts, dict) else parts
+        raise ValueError(f"expected a tokenizer, with or without a prior, in {path}, got {found}")
+    for name, part in parts.items():
+        if not isinstance(part, dict) or set(part) != {"kind", "config", "files", "hash"}:
+            raise ValueError(f"expected a {name} in {path}, found none that is complete")
+        if not isinstance(part["hash"], str):
+            raise ValueError(f"expected the {name}'s hash in {path}, got {part['hash']!r}")
+        files = part["files"]
+        if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
+            raise ValueError(f"expected the {name}'s files with their hashes in {path}, got {files!r}")
+        for file in files:
+            if not FILE_NAME.fullmatch(file):
+                raise ValueError(f"expected a plain .safetensors file name in {path}, got {file!r}")
+    return parts
+
+
+def read_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> tuple[type, Any]:
+    """Module class and config of a part, its weights unread.
 
     Args:
         folder: the bundle.
@@ -163,29 +215,32 @@ def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> A
         kinds: ``kind -> (module class, config class)`` that may stand there.
 
     Raises:
-        ValueError: if the part is missing, of an unknown kind, changed on disk, or does not fit its config.
+        ValueError: if the part is missing, of an unknown kind, or its config does not hold.
     """
-    content = read_config(folder)
-    part = content["parts"].get(name) if isinstance(content["parts"], dict) else None
-    if not isinstance(part, dict) or set(part) != {"kind", "config", "files", "hash"}:
-        raise ValueError(f"expected a {name} in {folder / 'config.json'}, found none that is complete")
+    part = read_parts(folder).get(name)
+    if part is None:
+        raise ValueError(f"expected a {name} in {folder / 'config.json'}, found none")
     if not isinstance(part["kind"], str) or part["kind"] not in kinds:
         raise ValueError(
             f"expected the {name} in {folder} to be one of {sorted(kinds)}, got {part['kind']!r}"
         )
     module_class, config_class = kinds[part["kind"]]
-    config = from_json(config_class, part["config"], f"{name} config in {folder / 'config.json'}")
-    if not isinstance(part["files"], dict) or not all(
-        isinstance(digest, str) for digest in part["files"].values()
-    ):
-        raise ValueError(
-            f"expected the {name}'s files with their hashes in {folder / 'config.json'}, got {part['files']!r}"
-        )
+    return module_class, from_json(config_class, part["config"], f"{name} config in {folder / 'config.json'}")
+
+
+def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> Any:
+    """One module of a bundle: built on the meta device, then its checked weights assigned as float32.
+
+    Raises:
+        ValueError: as :func:`read_part`, and if weights are missing, changed on disk, or do not fit the config.
+    """
+    module_class, config = read_part(folder, name, kinds)
+    part = read_parts(folder)[name]
     state: dict[str, Tensor] = {}
     for file_name, digest in part["files"].items():
-        state |= read_weights(folder, file_name, digest)
+        state |= read_weights(folder / file_name, digest)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), at_most_modules(100 + 10 * len(state)):
             module = module_class(config)
     except (RuntimeError, TypeError):  # sizes beyond 64 bits
         raise ValueError(f"expected a {name} of a possible size in {folder / 'config.json'}") from None
@@ -208,14 +263,31 @@ def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> A
     return module.eval().requires_grad_(False)
 
 
-def read_weights(folder: Path, file_name: str, digest: str) -> dict[str, Tensor]:
-    """Tensors of one file of a bundle; ValueError if the name leaves the folder, or the file is not the one
-    that the config knows."""
-    path = folder / file_name
-    if Path(file_name).name != file_name or not file_name.endswith(".safetensors"):
-        raise ValueError(
-            f"expected a plain .safetensors file name in {folder / 'config.json'}, got {file_name!r}"
-        )
+@contextlib.contextmanager
+def at_most_modules(limit: int) -> Iterator[None]:
+    """Refuse to build more modules than the weights can be for: a config that somebody else wrote may ask for a
+    network that takes for ever.
+
+    Raises:
+        ValueError: when one more is built.
+    """
+    built = itertools.count(1)
+
+    def count(module: nn.Module, name: str, child: nn.Module | None) -> None:
+        if next(built) > limit:
+            raise ValueError(
+                f"expected a config for at most {limit} modules, as its weights are, got one for more"
+            )
+
+    handle = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def read_weights(path: Path, digest: str) -> dict[str, Tensor]:
+    """Tensors of one file of a bundle; ValueError unless it is the file that the config knows."""
     if not path.is_file():
         raise ValueError(f"expected the weights {path}, found no such file")
     if file_hash(path) != digest:
@@ -231,8 +303,15 @@ def read_weights(folder: Path, file_name: str, digest: str) -> dict[str, Tensor]
 TOKENIZERS = {  # kind: the class name in lower case
     "tokenizer": (Tokenizer, TokenizerConfig),
     "tamingtokenizer": (TamingTokenizer, TamingConfig),
+    "vqgantokenizer": (VQGANTokenizer, VQGANConfig),
+    "maskgittokenizer": (MaskGITTokenizer, MaskGITConfig),
 }
-PRIORS = {"hourglass": (Hourglass, HourglassConfig)}
+PRIORS: dict[str, tuple[type[Prior], type]] = {
+    "hourglass": (Hourglass, HourglassConfig),  # SUNDAE
+    "absorbing": (Absorbing, AbsorbingConfig),
+    "autoregressive": (Autoregressive, AutoregressiveConfig),
+    "authorshourglass": (AuthorsHourglass, AuthorsConfig),
+}
 
 
 def load_tokenizer(folder: Path) -> PictureTokenizer:
@@ -240,6 +319,11 @@ def load_tokenizer(folder: Path) -> PictureTokenizer:
     return load_part(folder, "tokenizer", TOKENIZERS)
 
 
-def load_prior(folder: Path) -> Hourglass:
+def load_prior(folder: Path) -> Prior:
     """The prior of a bundle; raises as :func:`load_part`."""
     return load_part(folder, "prior", PRIORS)
+
+
+def make_prior(config: Any) -> Prior:
+    """A fresh prior of the kind that its config belongs to."""
+    return next(module for module, shape in PRIORS.values() if type(config) is shape)(config)

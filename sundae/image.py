@@ -11,7 +11,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -81,11 +81,12 @@ class Picture:
 # -- loading -------------------------------------------------------------------------------------------------
 
 
-def load_picture(source: str | Path | bytes | BinaryIO | Image.Image | np.ndarray) -> Picture:
+def load_picture(source: str | Path | bytes | BinaryIO | Image.Image | np.ndarray, name: str = "") -> Picture:
     """Load a picture upright, in its own colour mode, without loss.
 
     source: path, bytes or binary file of a PNG, JPEG, WebP, TIFF, BMP or GIF (first frame); a PIL image;
         or a uint8 array (H, W), (H, W, 3) or (H, W, 4). Nothing of the caller's is changed or kept.
+    name: what messages call bytes or a binary file; a path has its own name.
     Raises ValueError (one line) when it is none of these, is damaged, or has a side outside 16..8192 px; the
         size is checked before any pixel is decoded.
     """
@@ -94,10 +95,10 @@ def load_picture(source: str | Path | bytes | BinaryIO | Image.Image | np.ndarra
             return _picture_from(_image_from_array(source), "the array")
         if isinstance(source, Image.Image):
             return _picture_from(source, "the PIL image")
-        with _opened(source) as (file, name):
-            with _decoding(name):
+        with _opened(source, name) as (file, known_as):
+            with _decoding(known_as):
                 opened = Image.open(file, formats=_FORMATS)
-            return _picture_from(opened, name)
+            return _picture_from(opened, known_as)
 
 
 def _picture_from(opened: Image.Image, name: str) -> Picture:
@@ -156,8 +157,8 @@ def _decoding(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
-    """Yield a seekable binary file and its name for messages."""
+def _opened(source: Any, given: str) -> Iterator[tuple[BinaryIO, str]]:
+    """Yield a seekable binary file and its name for messages; ``given`` names what has none itself."""
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         name = repr(path.name or str(path))
@@ -170,15 +171,16 @@ def _opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
             raise ValueError(
                 f"expected a path, bytes, a binary file, a PIL image or a uint8 array, got {kind}"
             )
-        with _decoding("the file object"):
+        with _decoding(repr(given) if given else "the file object"):
             source = source.read()
         if not isinstance(source, bytes):
             raise ValueError(
                 f"expected a file opened in binary mode, got one that reads {type(source).__name__}"
             )
     if not len(source):
-        raise ValueError(f"expected {_NAMES}, got no bytes at all")
-    yield io.BytesIO(source), f"data of {len(source)} bytes"
+        empty = f"{given!r}, which is empty" if given else "no bytes at all"
+        raise ValueError(f"expected {_NAMES}, got {empty}")
+    yield io.BytesIO(source), repr(given) if given else f"data of {len(source)} bytes"
 
 
 def _open_path(path: Path, name: str) -> BinaryIO:
@@ -409,6 +411,19 @@ def replace_pixels(picture: Picture, box: Box, patch_rgb: np.ndarray, hole: np.n
     return image
 
 
+def in_own_colours(picture: Picture, box: Box, patch_rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """What a patch looks like once :func:`replace_pixels` has put it into a picture of few colours: grey in a
+    grey one, in the palette's colours in a palette one.
+
+    Arguments and errors are those of :func:`replace_pixels`; uint8 (box.height, box.width, 3), a fresh array
+    whose pixels outside the hole are the picture's.
+    """
+    _check_patch(picture, box, patch_rgb, hole)
+    corner = picture.image.crop((box.left, box.top, box.right, box.bottom))
+    region = replace(picture, image=corner, rgb=picture.rgb[box.slices])
+    return _rgb_view(replace_pixels(region, Box(0, 0, box.width, box.height), patch_rgb, hole))
+
+
 def _check_patch(picture: Picture, box: Box, patch_rgb: np.ndarray, hole: np.ndarray) -> None:
     width, height = picture.size
     if not (0 <= box.left < box.right <= width and 0 <= box.top < box.bottom <= height):
@@ -575,7 +590,7 @@ def _encode(
         notes.append(f"the settings are not kept: only PNG holds them, not {form}")
     if form == "JPEG":
         options |= {"quality": 95, "subsampling": 0}
-        notes.append("JPEG is lossy: pixels outside the mask change too")
+        notes.append("JPEG is lossy: it keeps no pixel exactly")
     elif form == "WEBP":
         options |= {"lossless": True, "exact": True}  # exact: colours under transparent pixels stay too
     elif form == "TIFF":

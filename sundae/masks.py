@@ -87,7 +87,12 @@ def _read_image(source: Any, size: tuple[int, int], formats: tuple[str, ...]) ->
         with _open_path(Path(source)) as file:
             return _open_and_decode(file, size, formats)
     if hasattr(source, "read"):
-        source = source.read()
+        try:
+            source = source.read()
+        except (OSError, ValueError) as error:  # closed, or opened as text
+            raise ValueError(
+                f"expected a mask file opened in binary mode, got one that fails: {error}"
+            ) from error
     if not isinstance(source, bytes | bytearray | memoryview):
         raise ValueError(
             f"expected a mask as path, bytes, binary file, image or array, got {type(source).__name__}"

@@ -5,6 +5,7 @@ Read :meth:`Prepared.run` first; everything else on this page serves its five ve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,7 +21,8 @@ from sundae import image as images
 from sundae import masks
 from sundae.bundles import Model
 from sundae.image import Picture
-from sundae.sampler import SamplerConfig, SampleStep, check_seeds, sample
+from sundae.sampler import SamplerConfig, SampleStep, check_seeds, whole
+from sundae.version import __version__
 from sundae.window import Box, Window, hole_box, working_window
 
 DEFAULT_FEATHER = 6  # px; the blend runs inside the hole
@@ -41,7 +43,8 @@ class Frame:
 
     @cached_property
     def patches(self) -> np.ndarray:
-        """uint8 ``(B, box.height, box.width, 3)``: RGB inside the box, known pixels exact."""
+        """uint8 ``(B, box.height, box.width, 3)``: RGB inside the box as :meth:`image` shows it, grey in a grey
+        picture; known pixels exact."""
         return self.prepared.composite(self.step.tokens)
 
     @property
@@ -61,15 +64,23 @@ class Frame:
         return self.step.converged
 
     def image(self, i: int = 0) -> Image.Image:
-        """Sample ``i`` as a whole picture, in the upload's own size and mode; known pixels keep their bytes."""
+        """Sample ``i`` as a whole picture, in the upload's own size and mode; known pixels keep their bytes.
+
+        Raises:
+            ValueError: unless ``i`` is from 0 to one below the number of seeds.
+        """
+        count, number = len(self.step.tokens), whole(i)
+        if number is None or not 0 <= number < count:
+            raise ValueError(f"expected a sample from 0 to {count - 1}, got {i!r}")
         hole = self.prepared.mask[self.box.slices]
-        return images.replace_pixels(self.prepared.picture, self.box, self.patches[i], hole)
+        return images.replace_pixels(self.prepared.picture, self.box, self.patches[number], hole)
 
 
 class Inpainter:
     """Redraws regions of pictures with one model; holds no state between pictures."""
 
     def __init__(self, model: Model):
+        check_model(model)
         if model.prior is None:
             raise ValueError(f"expected a model with a prior, got the tokenizer alone ({model.name})")
         self.model = model
@@ -95,10 +106,16 @@ class Inpainter:
         Raises:
             ValueError: if picture or mask are unusable, sizes differ, or no token is left to rewrite.
         """
+        grow = check_pixels("grow", grow, -masks.MAX_RADIUS)
+        feather = check_pixels("feather", feather, 0)
         picture = image if isinstance(image, Picture) else images.load_picture(image)
         hole = masks.load_mask(mask, picture.size)
         if grow:
             hole = masks.grow(hole, grow) if grow > 0 else masks.shrink(hole, -grow)
+            if not hole.any():
+                raise ValueError(
+                    f"expected a mask with at least one pixel left when it is shrunk by {-grow} px, got a thinner one"
+                )
         box = hole_box(hole)
         window = working_window(picture.size, hole, self.model.resolution, self.model.downsample_factor)
         inside = hole[window.box.slices]
@@ -112,7 +129,18 @@ class Inpainter:
         known = known_surroundings(picture.rgb[window.box.slices], inside, target)
         alpha = masks.feather(hole, feather) if feather else hole.astype(np.float32)
         return Prepared(
-            self.model, picture, hole, box, window, pixel_mask, token_mask, known, alpha[box.slices]
+            self.model,
+            picture,
+            hole,
+            box,
+            window,
+            pixel_mask,
+            token_mask,
+            known,
+            alpha[box.slices],
+            grow,
+            feather,
+            mask_rule,
         )
 
 
@@ -129,11 +157,27 @@ class Prepared:
     token_mask: Tensor  # bool (1, h, w)
     known: Tensor  # float32 (1, 3, window.height, window.width) in [-1, 1], the hole filled from around it
     alpha: np.ndarray  # float32 (box.height, box.width): weight of the new pixels
+    grow: int  # this and the rest: as given to Inpainter.prepare
+    feather: int
+    mask_rule: str
+
+    def settings(self, config: SamplerConfig, seed: int) -> dict[str, Any]:
+        """What is needed to make a result again from the same picture and mask, as plain JSON: stored in the
+        PNGs that are saved."""
+        model = {"model": self.model.name, "hash": self.model.hash, "version": __version__}
+        edges = {"grow": self.grow, "feather": self.feather, "mask_rule": self.mask_rule}
+        return {**model, "seed": seed, **asdict(config), **edges}
+
+    @property
+    def defaults(self) -> SamplerConfig:
+        """Settings that suit the model's prior and this grid."""
+        assert self.model.prior is not None, "Inpainter refuses a tokenizer alone"
+        return self.model.prior.settings_for(self.token_mask[0].numel())
 
     def run(
         self,
         config: SamplerConfig | None = None,
-        seeds: Sequence[int] = (0,),
+        seeds: int | Sequence[int] = (0,),
         every: int = 1,
         start: Tensor | None = None,
     ) -> Iterator[Frame]:
@@ -143,8 +187,8 @@ class Prepared:
         the other seeds are.
 
         Args:
-            config: the sampler's settings.
-            seeds: one per candidate.
+            config: the sampler's settings; by default those of :attr:`defaults`.
+            seeds: one per candidate; a single number for a single one.
             every: steps between frames, at least 1.
             start: int64 ``(1 or B, h, w, q)`` tokens to vary when ``config.strength`` is below 1: those of an
                 earlier step. Without them the variation is of what the picture shows under the mask.
@@ -152,18 +196,26 @@ class Prepared:
         Raises:
             ValueError: for bad seeds, ``every`` below 1 or a ``start`` of another grid, before any work.
         """
-        config = config or SamplerConfig()
+        config = self.defaults if config is None else config
+        if not isinstance(config, SamplerConfig):
+            raise ValueError(f"expected a SamplerConfig, got {config!r}")
         seeds = check_seeds(seeds)
-        if every < 1:
-            raise ValueError(f"expected every to be at least 1, got {every}")
+        interval = whole(every)
+        if interval is None or interval < 1:
+            raise ValueError(f"expected every to be a whole number of at least 1, got {every!r}")
         if start is not None:
-            self.model.tokenizer.check_tokens(start)
-            if start.shape[1:3] != self.token_mask.shape[1:] or len(start) not in (1, len(seeds)):
-                grid = tuple(self.token_mask.shape[1:])
-                raise ValueError(
-                    f"expected start on the grid {grid}, one or one per seed, got {tuple(start.shape)}"
-                )
-        return self._frames(config, seeds, every, start)
+            self._check_start(start, len(seeds))
+        return self._frames(config, seeds, interval, start)
+
+    def _check_start(self, start: Tensor, samples: int) -> None:
+        if not isinstance(start, Tensor):
+            raise ValueError(f"expected start as a tensor of tokens, got {type(start).__name__}")
+        self.model.tokenizer.check_tokens(start)
+        if start.shape[1:3] != self.token_mask.shape[1:] or len(start) not in (1, samples):
+            grid = tuple(self.token_mask.shape[1:])
+            raise ValueError(
+                f"expected start on the grid {grid}, one or one per seed, got {tuple(start.shape)}"
+            )
 
     def _frames(
         self, config: SamplerConfig, seeds: list[int], every: int, start: Tensor | None
@@ -172,7 +224,7 @@ class Prepared:
         tokens = self.tokens if start is None else torch.where(self.token_mask[..., None], start, self.tokens)
         if start is None and config.strength < 1:
             tokens = torch.where(self.token_mask[..., None], self.visible_tokens, tokens)
-        for step in sample(self.model.prior, tokens, self.token_mask, config, seeds):
+        for step in self.model.prior.sample(tokens, self.token_mask, config, seeds):
             if step.last or step.index % every == 0:
                 yield Frame(step, self)
 
@@ -216,8 +268,7 @@ class Prepared:
         new = self._to_upload(images.to_rgb(decoded)[0], top * f, left * f)
         alpha = self.alpha[..., None]
         blended = np.rint(alpha * new + (1 - alpha) * self.backdrop).astype(np.uint8)
-        exact = self.picture.rgb[self.box.slices]
-        return np.where(self.mask[self.box.slices][..., None], blended, exact)
+        return images.in_own_colours(self.picture, self.box, blended, self.mask[self.box.slices])
 
     @cached_property
     def backdrop(self) -> np.ndarray:
@@ -294,7 +345,9 @@ def colour_correction(known: Tensor, decoded: Tensor, hole: Tensor) -> Tensor:
     Returns:
         float32 ``(1, 3, H, W)``; zero where nothing is known.
     """
-    s = CORRECTION_SCALE
+    s = math.gcd(
+        CORRECTION_SCALE, *known.shape[2:]
+    )  # cells of 2 px, of some tokenizers, may be odd in number
     keep = (~hole).float()
     count = F.avg_pool2d(keep, s)
     error = F.avg_pool2d((known - decoded) * keep, s) / count.clamp(min=1e-6)
@@ -304,24 +357,36 @@ def colour_correction(known: Tensor, decoded: Tensor, hole: Tensor) -> Tensor:
 
 def generate(
     model: Model,
-    seeds: Sequence[int] = (0,),
+    seeds: int | Sequence[int] = (0,),
     config: SamplerConfig | None = None,
     width: int = 0,
     height: int = 0,
     every: int = 1,
 ) -> Iterator[Frame]:
-    """Whole pictures from nothing: a full mask over a grey picture of ``width x height`` px (0: the model's own).
+    """Whole pictures from nothing, of ``width x height`` px (0: the model's own).
 
     Raises:
-        ValueError: as :meth:`Inpainter.prepare` and :meth:`Prepared.run`.
+        ValueError: as :func:`blank` and :meth:`Prepared.run`.
     """
-    size = (height or model.resolution, width or model.resolution)
-    if not all(images.MIN_SIDE <= side <= images.MAX_SIDE for side in size):
+    return blank(model, width, height).run(config, seeds, every)
+
+
+def blank(model: Model, width: int = 0, height: int = 0) -> Prepared:
+    """A grey picture of ``width x height`` px (0: the model's own) that is hidden everywhere.
+
+    Raises:
+        ValueError: for sides out of range, or as :meth:`Inpainter.prepare`.
+    """
+    inpainter = Inpainter(model)
+    sides = [model.resolution if side == 0 else whole(side) for side in (height, width)]
+    size = [side for side in sides if side is not None and images.MIN_SIDE <= side <= images.MAX_SIDE]
+    if len(size) < 2:
         raise ValueError(
-            f"expected sides of {images.MIN_SIDE} to {images.MAX_SIDE} px, got {size[1]}x{size[0]}"
+            f"expected width and height in whole px from {images.MIN_SIDE} to {images.MAX_SIDE}, or 0 for the model's, "
+            f"got {width!r} and {height!r}"
         )
     grey = np.full((*size, 3), 128, np.uint8)
-    return Inpainter(model).prepare(grey, np.ones(size, bool), feather=0).run(config, seeds, every)
+    return inpainter.prepare(grey, np.ones(size, bool), feather=0)
 
 
 def reconstruct(model: Model, image: Any) -> tuple[Picture, Image.Image]:
@@ -333,19 +398,27 @@ def reconstruct(model: Model, image: Any) -> tuple[Picture, Image.Image]:
     Raises:
         ValueError: as :func:`sundae.image.load_picture`.
     """
+    check_model(model)
     picture = image if isinstance(image, Picture) else images.load_picture(image)
     f, (width, height) = model.downsample_factor, picture.size
     scale = model.resolution / max(width, height)
     size = max(f, round(width * scale / f) * f), max(f, round(height * scale / f) * f)
     tensor = images.to_tensor(images.resize_rgb(picture.rgb, size)).to(model.device)
     decoded = images.to_rgb(model.tokenizer.decode(model.tokenizer.encode(tensor)))[0]
-    whole = Box(0, 0, width, height)
-    everything = np.ones((height, width), bool)
-    return picture, images.replace_pixels(
-        picture, whole, images.resize_rgb(decoded, picture.size), everything
-    )
+    everywhere, everything = Box(0, 0, width, height), np.ones((height, width), bool)
+    result = images.resize_rgb(decoded, picture.size)
+    return picture, images.replace_pixels(picture, everywhere, result, everything)
 
 
-def settings(model: Model, config: SamplerConfig, seed: int) -> dict[str, Any]:
-    """What is needed to make a result again, as plain JSON: stored in the PNGs that are saved."""
-    return {"model": model.name, "hash": model.hash, "seed": seed, **asdict(config)}
+def check_pixels(name: str, value: Any, low: int) -> int:
+    """A setting in px as an int; ValueError unless it is a whole number from ``low`` to the largest radius."""
+    number = whole(value)
+    if number is None or not low <= number <= masks.MAX_RADIUS:
+        raise ValueError(f"expected {name} in whole px from {low} to {masks.MAX_RADIUS}, got {value!r}")
+    return number
+
+
+def check_model(model: Any) -> None:
+    """Raise ValueError unless it is a loaded model."""
+    if not isinstance(model, Model):
+        raise ValueError(f"expected a model that sundae.load has loaded, got {model!r}")

@@ -9,6 +9,7 @@ the whole grid can be decoded.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +17,41 @@ from torch import Tensor, nn
 from sundae.tokenizer import PictureTokenizer, ResidualQuantizer
 
 GROUPS = 32  # of every group norm
+
+
+class Shape(Protocol):
+    """What encoder and decoder need to know; :class:`TamingConfig` and the configs of the network's relatives."""
+
+    @property
+    def channels(self) -> int: ...  # after the first convolution
+
+    @property
+    def latent_channels(self) -> int: ...
+
+    @property
+    def widths(
+        self,
+    ) -> tuple[int, ...]: ...  # channels of each level, from the full resolution to the token grid
+
+    @property
+    def attention(self) -> tuple[bool, ...]: ...  # which levels have attention after every block
+
+    @property
+    def middle_attention(
+        self,
+    ) -> bool: ...  # whether the blocks at the token grid have attention between them
+
+    @property
+    def blocks(self) -> int: ...  # residual blocks per encoder level
+
+    @property
+    def decoder_blocks(self) -> int: ...
+
+    @property
+    def groups(self) -> int: ...  # of every group norm
+
+    @property
+    def last_swish(self) -> bool: ...  # whether there is one between the last norm and the last convolution
 
 
 @dataclass(frozen=True)
@@ -82,20 +118,36 @@ class TamingConfig:
         """Which levels have attention."""
         return tuple(side in self.attention_resolutions for side in self.level_resolutions)
 
+    @property
+    def middle_attention(self) -> bool:
+        return True
 
-def group_norm(channels: int) -> nn.GroupNorm:
+    @property
+    def decoder_blocks(self) -> int:
+        return self.blocks + 1
+
+    @property
+    def groups(self) -> int:
+        return GROUPS
+
+    @property
+    def last_swish(self) -> bool:
+        return True
+
+
+def group_norm(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
     """Wu & He 2018, over the whole picture."""
-    return nn.GroupNorm(GROUPS, channels, eps=1e-6)
+    return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 class ResnetBlock(nn.Module):
     """Twice norm, swish and 3x3 convolution, added to the input (by a 1x1 convolution where widths differ)."""
 
-    def __init__(self, channels_in: int, channels_out: int):
+    def __init__(self, channels_in: int, channels_out: int, groups: int = GROUPS):
         super().__init__()
-        self.norm1 = group_norm(channels_in)
+        self.norm1 = group_norm(channels_in, groups)
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.norm2 = group_norm(channels_out)
+        self.norm2 = group_norm(channels_out, groups)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
         same = channels_in == channels_out
         self.nin_shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
@@ -108,9 +160,9 @@ class ResnetBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Single-head self-attention over all pixels of a level, without positions, added to the input."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, groups: int = GROUPS):
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = group_norm(channels, groups)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -152,12 +204,12 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """Residual blocks at one resolution, each followed by attention if the level has it."""
 
-    def __init__(self, channels_in: int, channels_out: int, blocks: int, attention: bool):
+    def __init__(self, channels_in: int, channels_out: int, blocks: int, attention: bool, groups: int):
         super().__init__()
         self.block = nn.ModuleList(
-            ResnetBlock(channels_out if i else channels_in, channels_out) for i in range(blocks)
+            ResnetBlock(channels_out if i else channels_in, channels_out, groups) for i in range(blocks)
         )
-        self.attn = nn.ModuleList(AttentionBlock(channels_out) for _ in range(blocks * attention))
+        self.attn = nn.ModuleList(AttentionBlock(channels_out, groups) for _ in range(blocks * attention))
 
     def forward(self, x: Tensor) -> Tensor:
         for i, block in enumerate(self.block):
@@ -170,8 +222,10 @@ class Level(nn.Module):
 class DownLevel(Level):
     """A level of the encoder; all but the last halve the sides."""
 
-    def __init__(self, channels_in: int, channels_out: int, blocks: int, attention: bool, last: bool):
-        super().__init__(channels_in, channels_out, blocks, attention)
+    def __init__(
+        self, channels_in: int, channels_out: int, blocks: int, attention: bool, groups: int, last: bool
+    ):
+        super().__init__(channels_in, channels_out, blocks, attention, groups)
         self.downsample = nn.Identity() if last else Downsample(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -181,8 +235,10 @@ class DownLevel(Level):
 class UpLevel(Level):
     """A level of the decoder; all but the last, at full resolution, double the sides."""
 
-    def __init__(self, channels_in: int, channels_out: int, blocks: int, attention: bool, last: bool):
-        super().__init__(channels_in, channels_out, blocks, attention)
+    def __init__(
+        self, channels_in: int, channels_out: int, blocks: int, attention: bool, groups: int, last: bool
+    ):
+        super().__init__(channels_in, channels_out, blocks, attention, groups)
         self.upsample = nn.Identity() if last else Upsample(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -190,13 +246,13 @@ class UpLevel(Level):
 
 
 class Middle(nn.Module):
-    """Block, attention, block at the token grid."""
+    """Block, attention (in most relatives), block at the token grid."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, groups: int, attention: bool):
         super().__init__()
-        self.block_1 = ResnetBlock(channels, channels)
-        self.attn_1 = AttentionBlock(channels)
-        self.block_2 = ResnetBlock(channels, channels)
+        self.block_1 = ResnetBlock(channels, channels, groups)
+        self.attn_1 = AttentionBlock(channels, groups) if attention else nn.Identity()
+        self.block_2 = ResnetBlock(channels, channels, groups)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x)))
@@ -205,48 +261,50 @@ class Middle(nn.Module):
 class Encoder(nn.Module):
     """``(B, 3, H, W)`` to ``(B, latent_channels, h, w)``; ``down[0]`` is at full resolution."""
 
-    def __init__(self, config: TamingConfig):
+    def __init__(self, config: Shape):
         super().__init__()
         widths, attention = config.widths, config.attention
         deepest = len(widths) - 1
         self.conv_in = nn.Conv2d(3, config.channels, 3, padding=1)
         entering = (config.channels, *widths[:-1])
         self.down = nn.ModuleList(
-            DownLevel(entering[i], widths[i], config.blocks, attention[i], last=i == deepest)
+            DownLevel(entering[i], widths[i], config.blocks, attention[i], config.groups, last=i == deepest)
             for i in range(len(widths))
         )
-        self.mid = Middle(widths[-1])
-        self.norm_out = group_norm(widths[-1])
+        self.mid = Middle(widths[-1], config.groups, config.middle_attention)
+        self.norm_out = group_norm(widths[-1], config.groups)
+        self.swish_out = nn.SiLU() if config.last_swish else nn.Identity()
         self.conv_out = nn.Conv2d(widths[-1], config.latent_channels, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.conv_in(image)
         for level in self.down:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return self.conv_out(self.swish_out(self.norm_out(self.mid(x))))
 
 
 class Decoder(nn.Module):
     """``(B, latent_channels, h, w)`` to ``(B, 3, H, W)``; ``up[0]`` is at full resolution and runs last."""
 
-    def __init__(self, config: TamingConfig):
+    def __init__(self, config: Shape):
         super().__init__()
         widths, attention = config.widths, config.attention
         self.conv_in = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1)
-        self.mid = Middle(widths[-1])
+        self.mid = Middle(widths[-1], config.groups, config.middle_attention)
         entering = (*widths[1:], widths[-1])
         self.up = nn.ModuleList(
-            UpLevel(entering[i], widths[i], config.blocks + 1, attention[i], last=i == 0)
+            UpLevel(entering[i], widths[i], config.decoder_blocks, attention[i], config.groups, last=i == 0)
             for i in range(len(widths))
         )
-        self.norm_out = group_norm(widths[0])
+        self.norm_out = group_norm(widths[0], config.groups)
+        self.swish_out = nn.SiLU() if config.last_swish else nn.Identity()
         self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, latent: Tensor) -> Tensor:
         x = self.mid(self.conv_in(latent))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(self.swish_out(self.norm_out(x)))
 
 
 class TamingTokenizer(PictureTokenizer):

@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from tiny import save_tiny_bundle
 
 import sundae
-from sundae.__main__ import main
+from sundae.bundles import devices
 from sundae.checkpoint import file_hash, save_bundle, tensors_hash
+from sundae.cli import main
 from sundae.hourglass import Hourglass, HourglassConfig, LevelConfig
 from sundae.image import load_picture, save_picture
 from sundae.masks import load_mask
@@ -186,10 +187,14 @@ BUNDLES: dict[str, Callable[[Path], object]] = {
     "config is binary": lambda bundle: (bundle / "config.json").write_bytes(b"\xff\xfe\x00"),
     "config is a list": lambda bundle: (bundle / "config.json").write_text("[1]"),
     "config is deep": lambda bundle: (bundle / "config.json").write_text("[" * 100_000),
+    "config with a number of 5,000 digits": lambda bundle: (bundle / "config.json").write_text("9" * 5000),
     "format of the future": edit_config(lambda content: content.update(format_version=2)),
     "format in words": edit_config(lambda content: content.update(format_version="1")),
     "unknown key": edit_config(lambda content: content.update(surprise=1)),
     "missing key": edit_config(lambda content: content.pop("provenance")),
+    "unknown part": edit_config(lambda content: content["parts"].update(surprise=content["parts"]["prior"])),
+    "provenance in words": edit_config(lambda content: content.update(provenance="mine")),
+    "provenance is a list": edit_config(lambda content: content.update(provenance=[1])),
     "parts are a list": edit_config(lambda content: content.update(parts=[])),
     "no tokenizer": edit_config(lambda content: content["parts"].pop("tokenizer")),
     "prior is a number": edit_config(lambda content: content["parts"].update(prior=3)),
@@ -207,6 +212,13 @@ BUNDLES: dict[str, Callable[[Path], object]] = {
     "setting is negative": edit_part(lambda part: part["config"].update(codebook_size=-1)),
     "setting is huge": edit_part(lambda part: part["config"].update(codebook_size=10**30)),
     "setting is impossible": edit_part(lambda part: part["config"].update(grid=[2**40, 2**40])),
+    "blocks without end": edit_part(lambda part: part["config"]["levels"][0].update(depth=10**9)),
+    "tokenizer's blocks without end": edit_config(
+        lambda content: content["parts"]["tokenizer"]["config"].update(encoder_blocks=10**9)
+    ),
+    "levels without end": edit_part(
+        lambda part: part["config"].update(levels=part["config"]["levels"] * 500)
+    ),
     "head too wide": edit_part(lambda part: part["config"].update(head_dim=12)),
     "grid of one side": edit_part(lambda part: part["config"].update(grid=[4])),
     "grid of three sides": edit_part(lambda part: part["config"].update(grid=[4, 4, 4])),
@@ -215,6 +227,8 @@ BUNDLES: dict[str, Callable[[Path], object]] = {
     "absolute path": rename_file("/etc/passwd"),
     "path with a null": rename_file("prior\0.safetensors"),
     "file of another kind": rename_file("prior.pickle"),
+    "pattern for a file": rename_file("*.safetensors"),
+    "hidden file": rename_file(".safetensors"),
     "prior over other codes": other_codes,
 }
 
@@ -352,12 +366,15 @@ BAD_OPTIONS = [
     *(("--seed", value) for value in ("-1", "1.5", "nan", str(2**63), "x")),
     *(("--candidates", value) for value in ("0", "-3", "17", "nan", "1e1")),
     *(("--strength", value) for value in ("0", "-0.5", "1.1", "nan", "inf", "1e999", "half")),
-    *(("--temperature-start", value) for value in ("0", "-1", "nan", "inf", "11", "")),
+    *(("--temperature-start", value) for value in ("0", "-1", "nan", "inf", "11", "", "1e-300")),
     *(("--temperature-end", value) for value in ("0", "-1e-9", "NaN", "Infinity", "1e9")),
     *(("--grow", value) for value in ("513", "-513", "nan", "0.5", "-50")),
     *(("--feather", value) for value in ("-1", "513", "inf", "1.0")),
     *(("--mask-rule", value) for value in ("some", "", "ANY")),
-    *(("--device", value) for value in ("", "toaster", "cuda:99", "meta", "cpu:x")),
+    *(
+        ("--device", value)
+        for value in ("", "toaster", "cuda:99", "meta", "cpu:x", "hpu", "mkldnn", "xla", "privateuseone")
+    ),
     *(
         ("--model", value)
         for value in ("unknown", "", "../nowhere", "face.png", "loop.png", "null\0", "x" * 300)
@@ -373,9 +390,46 @@ BAD_OPTIONS = [
 ]
 
 
+@pytest.mark.filterwarnings("error")  # torch warns of some devices, once
 @pytest.mark.parametrize("option", BAD_OPTIONS, ids=lambda option: "=".join(option)[:40].replace("\0", "0"))
 def test_bad_option(refused, option):
     refused(inpaint(*option))
+
+
+@pytest.mark.parametrize("name", ["toaster", "meta", "hpu", "mkldnn", "privateuseone", "cuda:99"])
+def test_a_device_that_is_not_there_is_told_without_torchs_words(refused, name):
+    expected = f"sundae: error: expected a device of this machine ({', '.join(devices())}), got {name!r}"
+    assert refused(inpaint("--device", name)).removesuffix(": torch has no CUDA here\n").strip() == expected
+
+
+def test_a_mask_that_is_shrunk_away_is_told_as_such(refused):
+    assert "shrunk by 40 px" in refused(inpaint("--grow", "-40"))
+
+
+@pytest.mark.parametrize("argv", [["--candidates", "2"], ["--frames", "x" * 256]], ids=" ".join)
+def test_a_name_too_long_for_the_disk_is_known_before_the_work(refused, monkeypatch, argv):
+    monkeypatch.setattr("sundae.cli.load", lambda *_: pytest.fail("the model was loaded"))
+    assert "too long" in refused(inpaint(*argv, out="x" * (250 if argv[0] == "--candidates" else 3) + ".png"))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["push"],
+        ["push", "../bundles/good"],
+        ["push", "../bundles/good", "model"],
+        ["push", "../bundles/good", "a/b/c"],
+        ["push", "../bundles/good", "me/model", "--message", " "],
+        ["push", "../bundles/flipped bit", "me/model"],
+        ["push", "../bundles/none", "me/model"],
+        ["info", "../bundles/none"],
+        ["info", "a--b/c"],
+        ["info", "me/model@../x"],
+    ],
+    ids=" ".join,
+)
+def test_bad_orders_for_the_hub(refused, argv):
+    refused(argv)
 
 
 def test_the_last_seed_of_several_is_too_large(refused):
@@ -528,6 +582,12 @@ def model(bundles):
     return sundae.load(bundles / "good")
 
 
+def closed_file() -> io.BytesIO:
+    file = io.BytesIO(b"x")
+    file.close()
+    return file
+
+
 def complain(call: Callable[[], object]) -> str:
     with pytest.raises(ValueError, match="expected") as raised:
         call()
@@ -564,7 +624,12 @@ def test_bad_sampler_settings(settings):
     complain(lambda: sundae.SamplerConfig(**settings))
 
 
-@pytest.mark.parametrize("seeds", [[], [-1], [2**63], [1.0], ["7"], [None], [True], [1, -1]], ids=str)
+@pytest.mark.parametrize(
+    "seeds",
+    [[], [-1], [2**63], [1.0], ["7"], [None], [True], [1, -1], -1, 2**63, 1.0, None, True, "7", {}, [[1]],
+     np.array([1.5]), np.array(1.5), np.array([[1, 2]]), np.uint64(2**63), torch.tensor(1.5), [np.True_]],
+    ids=str,
+)  # fmt: skip
 def test_bad_seeds(model, seeds):
     prepared = sundae.Inpainter(model).prepare(grey(), hole())
     complain(lambda: prepared.run(seeds=seeds))
@@ -601,6 +666,9 @@ def test_bad_picture_for_the_library(model, image):
     [
         None,
         b"",
+        closed_file(),
+        io.StringIO("text"),
+        io.TextIOWrapper(io.BytesIO(b"\xff")),
         "absent.png",
         np.zeros((32, 32), bool),
         np.ones((32, 31), bool),
@@ -619,7 +687,8 @@ def test_bad_mask_for_the_library(model, mask):
 
 @pytest.mark.parametrize(
     "options",
-    [{"grow": 513}, {"grow": -513}, {"grow": 1.5}, {"grow": -50}, {"grow": float("nan")}, {"feather": -1},
+    [{"grow": "3"}, {"grow": None}, {"grow": True}, {"feather": None}, {"feather": "3"},
+     {"grow": 513}, {"grow": -513}, {"grow": 1.5}, {"grow": -50}, {"grow": float("nan")}, {"feather": -1},
      {"feather": 0.5}, {"feather": float("inf")}, {"mask_rule": "some"}, {"mask_rule": None}],
     ids=str,
 )  # fmt: skip
@@ -627,7 +696,79 @@ def test_bad_preparation(model, options):
     complain(lambda: sundae.Inpainter(model).prepare(grey(), hole(), **options))
 
 
-@pytest.mark.parametrize("every", [0, -1])
+def test_one_seed_needs_no_list_and_numpys_numbers_are_numbers(model):
+    prepared = sundae.Inpainter(model).prepare(grey(), hole(), grow=np.int64(1), feather=np.uint8(2))
+    expected = [frame.step.tokens for frame in prepared.run(sundae.SamplerConfig(steps=2), [3])]
+    for seeds in (
+        3,
+        np.int64(3),
+        np.array(3),
+        np.array([3]),
+        torch.tensor(3),
+        (3,),
+        range(3, 4),
+        {3},
+        iter([3]),
+    ):
+        config = sundae.SamplerConfig(
+            steps=np.int32(2), strength=np.float32(1), temperature_start=np.float64(0.8)
+        )
+        frames = list(prepared.run(config, seeds, every=np.int64(1)))
+        assert all(
+            torch.equal(frame.step.tokens, tokens) for frame, tokens in zip(frames, expected, strict=True)
+        )
+        assert json.loads(json.dumps(prepared.settings(config, 3))) == prepared.settings(config, 3)
+    assert next(iter(sundae.generate(model, 3, width=np.int64(40), height=24))).image().size == (40, 24)
+
+
+@pytest.mark.parametrize("i", [2, 5, -1, -3, "0", 0.0, None, True])
+def test_a_sample_that_is_not_there(model, i):
+    frame = next(iter(sundae.Inpainter(model).prepare(grey(), hole()).run(seeds=[1, 2])))
+    assert complain(lambda: frame.image(i)) == f"expected a sample from 0 to 1, got {i!r}"
+    assert frame.image(np.int64(1)).size == (32, 32)
+
+
+@pytest.mark.parametrize("config", [{}, {"steps": 2}, 2, "fast", sundae.SamplerConfig], ids=str)
+def test_what_is_no_config(model, config):
+    complain(lambda: sundae.Inpainter(model).prepare(grey(), hole()).run(config))
+
+
+@pytest.mark.parametrize(
+    "start", [[1], "tokens", np.zeros((1, 4, 4, 2), np.int64), torch.zeros(1, 4, 4, 2)], ids=type
+)
+def test_what_is_no_start(model, start):
+    complain(lambda: sundae.Inpainter(model).prepare(grey(), hole()).run(start=start))
+
+
+@pytest.mark.parametrize("thing", [None, "good", 5, sundae.Model], ids=str)
+def test_what_is_no_model(thing, tmp_path):
+    complain(lambda: sundae.Inpainter(thing))
+    complain(lambda: sundae.generate(thing))
+    complain(lambda: sundae.reconstruct(thing, grey()))
+    complain(lambda: sundae.save_pretrained(thing, tmp_path / "new"))
+
+
+@pytest.mark.parametrize(
+    "name", [None, 5, b"good", "", " ", "null\0", "x" * 5000, "ILLUSTRATED-1024", [], "a/b/c"]
+)
+def test_what_is_no_name_of_a_model(name):
+    assert len(complain(lambda: sundae.load(name))) < 400
+
+
+@pytest.mark.parametrize("name", [None, 0, -1, 1.5, "", "CPU", "cuda:99"], ids=str)
+def test_what_is_no_device(bundles, name):
+    assert complain(lambda: sundae.load(bundles / "good", device=name)).startswith(
+        "expected a device of this machine ("
+    )
+
+
+@pytest.mark.parametrize("side", [8.0, 64.0, "64", None, -5, True], ids=str)
+def test_what_is_no_size(model, side):
+    complain(lambda: sundae.generate(model, width=side))
+    complain(lambda: sundae.generate(model, height=side))
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, "1", None, True])
 def test_bad_interval_of_frames(model, every):
     prepared = sundae.Inpainter(model).prepare(grey(), hole())
     complain(lambda: prepared.run(every=every))

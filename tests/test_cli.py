@@ -6,17 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from tiny import save_tiny_bundle
+from tiny import save_tiny_bundle, tiny_priors, tiny_taming, tiny_tokenizer
 
 import sundae
-from sundae import __main__ as cli
-from sundae.__main__ import main
+from sundae import cli, outputs, stopping
+from sundae.checkpoint import save_bundle
+from sundae.cli import main
 from sundae.pipeline import Prepared
 
 ROOT = Path(__file__).parent.parent
@@ -245,6 +248,40 @@ def test_frames_cannot_have_the_name_of_the_output(desk, inpaint, monkeypatch):
     inpaint("--frames", "./out.png", code=2)
 
 
+@pytest.mark.parametrize("name", ["step-0001.png", "step-9999.png", "seed-3-step-0000.png"])
+@pytest.mark.parametrize("role", ["output", "image", "mask", "link"])
+def test_frames_do_not_take_the_place_of_what_is_asked_for(desk, inpaint, monkeypatch, tiny, role, name):
+    """Frames of an earlier run are replaced, and one of them may be what is worked on."""
+    monkeypatch.setattr(cli, "load", lambda *_: pytest.fail("the model was loaded"))
+    Path("frames").mkdir()
+    paths = {"output": "out.png", "image": "face.png", "mask": "mask.png"}
+    if role == "link":
+        Path("linked.png").write_bytes(b"mine")
+        Path(f"frames/{name}").symlink_to("../linked.png")
+        paths["output"] = f"frames/{name}"
+    else:
+        if role != "output":
+            Path(paths[role]).rename(f"frames/{name}")
+        paths[role] = f"frames/{name}"
+    before = files(desk)
+    argv = ["inpaint", paths["image"], "--mask", paths["mask"], "-o", paths["output"], "--model", tiny]
+    assert main([*argv, "--frames", "./frames/../frames", "--overwrite"]) == 2
+    assert files(desk) == before
+
+
+def test_a_folder_in_the_place_of_a_frame_is_known_before_the_work(desk, inpaint, monkeypatch):
+    monkeypatch.setattr(cli, "load", lambda *_: pytest.fail("the model was loaded"))
+    (desk / "frames" / "step-0007.png").mkdir(parents=True)
+    assert "step-0007.png" in inpaint("--frames", "frames", "--overwrite", code=2).err
+
+
+@pytest.mark.parametrize("words", [["-o", "/proc/out.png"], ["-o", "out.png", "--frames", "/proc/frames"]])
+def test_a_folder_that_takes_no_file_is_known_before_the_work(desk, tiny, capsys, monkeypatch, words):
+    monkeypatch.setattr(cli, "load", lambda *_: pytest.fail("the model was loaded"))
+    assert main(["inpaint", "face.png", "--mask", "mask.png", "--model", tiny, *words]) == 2
+    assert "may be written to, got '/proc" in capsys.readouterr().err
+
+
 def test_a_picture_with_alpha_keeps_it_and_is_refused_as_jpeg(desk, inpaint):
     rng = np.random.default_rng(2)
     Image.fromarray(rng.integers(0, 256, (40, 48, 4), np.uint8)).save("face.png")
@@ -275,6 +312,15 @@ def test_sample_draws_pictures_by_seed(desk, tiny, capsys):
     assert Path("alone.png").read_bytes() == Path("s-4.png").read_bytes()
 
 
+def test_notes_of_a_sample_speak_of_no_mask(desk, tiny, capsys):
+    for name in ("s.jpg", "s.webp", "s.bmp"):
+        assert main(["sample", "--model", tiny, "--steps", "1", "-o", name, "--json"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        notes = json.loads(line)["notes"]
+        assert notes
+        assert not any("mask" in note for note in notes)
+
+
 def test_sample_of_another_shape(desk, tiny, capsys):
     argv = ["sample", "--model", tiny, "--steps", "1", "-o", "s.png", "--width", "64", "--height", "24"]
     assert main(argv) == 0
@@ -301,6 +347,18 @@ def test_models_lists_the_box_and_its_damage(desk, tiny, capsys, monkeypatch):
     assert whole == "tiny: 32 x 32 px, 4 x 4 cells of 2 x 16 codes"
     assert main(["models", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["models"]) == {"broken", "tiny"}
+
+
+def test_models_of_every_kind_are_listed(desk, capsys, monkeypatch):
+    save_bundle(desk / "box" / "taming", {"tokenizer": tiny_taming()}, {})
+    for name, prior in tiny_priors().items():
+        save_bundle(desk / "box" / name, {"tokenizer": tiny_tokenizer(), "prior": prior}, {})
+    for module in (sys.modules["sundae.bundles"], cli):
+        monkeypatch.setattr(module, "weights_folder", lambda: desk / "box")
+    assert main(["models", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["models"]
+    assert listed.pop("taming") == "tokenizer alone, 1 x 16 codes a cell of 4 px"
+    assert set(listed.values()) == {"32 x 32 px, 4 x 4 cells of 2 x 16 codes"}
 
 
 def test_info_says_what_a_bundle_is_made_of(desk, tiny, capsys):
@@ -347,9 +405,9 @@ def interrupt_at(monkeypatch, owner: object, name: str, call: int) -> None:
         (cli, "load", 1),
         (Prepared, "composite", 3),
         (Prepared, "composite", 7),
-        (cli.images, "save_picture", 5),  # two rehearsals, then the frames
-        (cli, "file_hash", 2),  # the second result is on disk, but not yet reported
-        (cli.os, "replace", 15),  # two frames have moved to their place, six have not
+        (outputs.images, "save_picture", 5),  # two rehearsals, then the frames
+        (outputs, "file_hash", 2),  # the second result is on disk, but not yet reported
+        (outputs.os, "replace", 15),  # two frames have moved to their place, six have not
     ],
 )
 def test_ctrl_c_leaves_nothing_of_an_inpainting(desk, inpaint, monkeypatch, owner, name, call):
@@ -374,7 +432,7 @@ def test_ctrl_c_leaves_the_samples_that_are_done(desk, tiny, capsys, monkeypatch
 def test_an_error_in_the_middle_leaves_nothing_new(desk, inpaint, monkeypatch, old):
     for name, data in old.items():
         Path(name).write_bytes(data)
-    original, calls = cli.images.save_picture, []
+    original, calls = outputs.images.save_picture, []
 
     def full(*args, **kwargs):
         calls.append(1)
@@ -382,7 +440,7 @@ def test_an_error_in_the_middle_leaves_nothing_new(desk, inpaint, monkeypatch, o
             raise OSError(28, "No space left on device")
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(cli.images, "save_picture", full)
+    monkeypatch.setattr(outputs.images, "save_picture", full)
     before = files(desk)
     # One rehearsal, the first result, and no room for the second.
     printed = inpaint("--candidates", "2", "--overwrite", code=2)
@@ -390,7 +448,17 @@ def test_an_error_in_the_middle_leaves_nothing_new(desk, inpaint, monkeypatch, o
     assert files(desk) == before
 
 
-def test_ctrl_c_from_outside(desk, tiny):
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        ([signal.SIGINT], 130),
+        ([signal.SIGTERM], 143),
+        ([signal.SIGHUP], 129),
+        ([signal.SIGINT, signal.SIGINT, signal.SIGTERM], 130),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "closed terminal", "impatient"],
+)
+def test_being_stopped_from_outside(desk, tiny, signals, code):
     argv = ["inpaint", "face.png", "--mask", "mask.png", "-o", "out.png", "--model", tiny, "--steps", "1000"]
     before = files(desk)
     process = subprocess.Popen(
@@ -398,8 +466,8 @@ def test_ctrl_c_from_outside(desk, tiny):
         env=environment(),
         stderr=subprocess.PIPE,
         text=True,
-        # A test run in the background of a shell ignores Ctrl-C, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # A test run in the background of a shell, or under nohup, ignores some of them, and so would its children.
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in set(signals)],
     )
     try:
         deadline = time.monotonic() + 300
@@ -407,13 +475,128 @@ def test_ctrl_c_from_outside(desk, tiny):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        for number in signals:
+            process.send_signal(number)
         _, error = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert error == "sundae: stopped\n"
     assert files(desk) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+@pytest.mark.parametrize(
+    "how", [["-m", "sundae"], ["-c", "from sundae.__main__ import main; main()"]], ids=["module", "script"]
+)
+def test_being_stopped_before_torch_is_there(tmp_path, how, number, code):
+    """A torch that takes a minute to import, and swallows what is raised meanwhile, as the real one may."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(
+        "import time\nprint('importing', flush=True)\n"
+        "try:\n    time.sleep(60)\nexcept BaseException:\n    time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, *how, "models"],
+        env=environment() | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(number)
+        printed = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, *printed) == (code, "", "")
+
+
+def test_what_is_to_be_ignored_stays_ignored():
+    """As by nohup, and Ctrl-C in what a shell runs in the background."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping.interruptible():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) == stopping.interrupt
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_first_stop_counts_and_all_is_as_before_afterwards():
+    before = [signal.getsignal(number) for number in stopping.STOPS]
+    tidied = []
+
+    def work():
+        with stopping.interruptible():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGINT)
+                tidied.append(True)
+
+    with pytest.raises(stopping.Stopped) as stopped:
+        work()
+    assert (stopped.value.code, tidied) == (143, [True])
+    assert [signal.getsignal(number) for number in stopping.STOPS] == before
+
+
+def test_commands_run_in_any_thread(capfd):
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(main(["models"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+# -- too little of something ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_too_little_memory_is_told_in_one_line(desk, inpaint, monkeypatch, error):
+    before = files(desk)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Prepared, "composite", fail)
+    printed = inpaint("--frames", "frames", code=2)
+    assert (printed.out, len(printed.err.splitlines())) == ("", 1)
+    assert "memory" in printed.err
+    assert files(desk) == before
+
+
+def test_a_fault_of_the_programs_own_is_no_error_of_the_callers(desk, inpaint, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(Prepared, "composite", fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        inpaint()
+
+
+def test_nobody_has_to_listen(desk, inpaint, tiny, monkeypatch):
+    """Both streams closed, as a service may have them."""
+    argv = ["inpaint", "face.png", "--mask", "mask.png", "-o", "out.png", "--model", tiny, "--steps", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        patch.setattr(sys, "stderr", None)
+        assert main(argv) == 0
+        assert main(argv) == 2  # it exists
+    assert pixels("out.png").shape == (40, 48, 3)
 
 
 def test_a_reader_that_leaves_is_no_error(desk, tiny, capfd, monkeypatch):

@@ -2,11 +2,13 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from tiny import Counted, Damaged, Keep, Oracle, Settles, Uniform, tiny_prior
 
-from sundae.sampler import MAX_SEED, SamplerConfig, SampleStep, check_seeds, invert_cdf, sample
+from sundae.objective import invert_cdf
+from sundae.sampler import MAX_SEED, SamplerConfig, SampleStep, check_seeds, sample
 
 FULL = {"proportion_start": 1.0, "proportion_end": 1.0}
 HALF = {"proportion_start": 0.5, "proportion_end": 0.5}
@@ -234,7 +236,7 @@ def test_global_randomness_is_neither_used_nor_disturbed():
         *(("steps", value) for value in (0, -1, 1001, 2.0, True, "3", None)),
         *(
             ("temperature_start", value)
-            for value in (0, -1.0, float("nan"), float("inf"), 11, "1", None, True, 10**400)
+            for value in (0, -1.0, float("nan"), float("inf"), 11, "1", None, True, 10**400, 1e-300, [1.0])
         ),
         *(("temperature_end", value) for value in (0.0, float("nan"))),
         *(("proportion_start", value) for value in (0, 1.01, -0.1, float("nan"))),
@@ -249,7 +251,40 @@ def test_bad_settings_are_refused_by_name(name, value):
         SamplerConfig(**{name: value})
 
 
-@pytest.mark.parametrize("seeds", [[], [-1], [MAX_SEED + 1], [1.0], ["1"], [True], [0, -1]])
+def test_settings_become_plain_numbers():
+    config = SamplerConfig(
+        steps=np.int64(3), temperature_start=np.float32(0.5), strength=1, renoise=np.float64(0)
+    )
+    assert [type(v) for v in (config.steps, config.temperature_start, config.strength)] == [int, float, float]
+    assert config == SamplerConfig(steps=3, temperature_start=0.5, strength=1.0, renoise=0.0)
+
+
+def test_seeds_of_every_kind_become_a_list_of_ints():
+    for seeds in (
+        7,
+        np.int64(7),
+        np.array(7),
+        np.array([7]),
+        torch.tensor(7),
+        torch.tensor([7]),
+        (7,),
+        {7},
+        iter([7]),
+    ):
+        checked = check_seeds(seeds)
+        assert checked == [7]
+        assert type(checked[0]) is int
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.0, "1", None, True])
+def test_bad_batch_sizes_are_refused(size):
+    with pytest.raises(ValueError, match=r"^expected batch_size .*, got .*$"):
+        run(Uniform(), batch_size=size)
+
+
+@pytest.mark.parametrize(
+    "seeds", [[], [-1], [MAX_SEED + 1], [1.0], ["1"], [True], [0, -1], -1, 1.0, None, True, "1"]
+)
 def test_bad_seeds_are_refused(seeds):
     with pytest.raises(ValueError, match=r"^expected .*, got .*$"):
         check_seeds(seeds)

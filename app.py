@@ -1,6 +1,6 @@
 """The browser page: paint a hole in a picture and watch a discrete model rewrite it, step by step.
 
-python app.py [--model illustrated-1024] [--host 127.0.0.1] [--port 7860]
+python app.py [--model illustrated-1024 ...] [--host 127.0.0.1] [--port 7860]
 """
 
 from __future__ import annotations
@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -24,21 +22,23 @@ from page.fields import OpenNumber, OpenRadio, OpenSlider
 from page.leaving import IDLE, forgetter, unloader
 from page.look import launch_settings
 from page.painter import page_file, painter
+from page.picker import picker
+from page.shelf import Shelf, in_the_box
 
 EXAMPLES = Path(__file__).parent / "examples"
-MODEL = "illustrated-1024"
 WAITING = 20  # redraws that may wait for the model; the next visitor is asked to come back
-TAKE_MASK = "(session, painter, ...rest) => [session, window.sundae.takeMask(), ...rest]"
+TAKE_MASK = """(session, painter, ...rest) =>
+  [session, window.sundae.takeMask(), ...rest.slice(0, -1), window.sundae.model()]"""
 STOPPING = "(...inputs) => { window.sundae.stopping(); return inputs; }"
 ENDED, FAILED = "() => window.sundae.ended(true)", "() => window.sundae.ended(false)"
 ALONE = {"concurrency_id": "model", "concurrency_limit": 1}  # everything that runs the model
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def build(model: Any, example_folder: Path = EXAMPLES) -> gr.Blocks:
-    """The page for a loaded model, or for the Future of one."""
+def build(shelf: Shelf, example_folder: Path = EXAMPLES) -> gr.Blocks:
+    """The page; its models may still be loading."""
     paths = example_files(example_folder)
-    desk = Desk(model, paths)
+    desk = Desk(shelf, paths)
     with gr.Blocks(
         title="Sundae", fill_width=True, analytics_enabled=False, delete_cache=(600, 3600)
     ) as demo:
@@ -46,13 +46,13 @@ def build(model: Any, example_folder: Path = EXAMPLES) -> gr.Blocks:
         with gr.Row(elem_id="desk"):
             gr.HTML(html_template=page_file("header.html"), apply_default_css=False, elem_id="head")
             canvas = painter(elem_id="painter")
-            controls = place_controls()
+            controls = place_controls(shelf.labels)
             thumbs = examples(paths)
         wire(demo, desk, session, canvas, thumbs, controls)
     return demo.queue(max_size=WAITING)
 
 
-def place_controls() -> dict[str, gr.Component]:
+def place_controls(models: list[str]) -> dict[str, gr.Component]:
     """The column beside the picture."""
     with gr.Column(scale=0, elem_id="controls"):
         with gr.Row(elem_id="buttons"):
@@ -65,12 +65,15 @@ def place_controls() -> dict[str, gr.Component]:
         candidates = OpenRadio(
             list(range(1, MAX_CANDIDATES + 1)), value=1, label="Candidates", elem_id="candidates"
         )
+        model = picker(models, elem_id="model")
         with gr.Row(elem_id="leave"):
             use = gr.Button("Use as input", elem_id="use")
             download = gr.Button("Download PNG", elem_id="download")
+            undo_use = gr.Button("Undo “Use as input”", elem_id="undo-use")
         gr.HTML(html_template=page_file("keys.html"), apply_default_css=False)
-    fields = {"seed": seed, "lock": lock, "steps": steps, "candidates": candidates}
-    return {**fields, "redraw": redraw, "cancel": cancel, "use": use, "download": download}
+    fields = {"seed": seed, "lock": lock, "steps": steps, "candidates": candidates, "model": model}
+    buttons = {"redraw": redraw, "cancel": cancel, "use": use, "download": download, "undo_use": undo_use}
+    return fields | buttons
 
 
 def wire(
@@ -85,7 +88,7 @@ def wire(
     shown = [session, canvas]
     demo.load(desk.open, None, shown, **AT_ONCE)
     demo.unload(unloader(demo))
-    fields = [controls[name] for name in ("seed", "lock", "steps", "candidates")]
+    fields = [controls[name] for name in ("seed", "lock", "steps", "candidates", "model")]
     redraw = controls["redraw"].click(
         desk.redraw,
         [*shown, *fields],
@@ -100,8 +103,11 @@ def wire(
     stops = {"cancels": [redraw], "js": STOPPING, **AT_ONCE}
     controls["cancel"].click(desk.cancel, session, shown, **stops)
     controls["use"].click(desk.use_as_input, session, shown, **stops)
+    controls["undo_use"].click(desk.undo_use, session, shown, **stops)
     controls["download"].click(desk.download, session, shown, **AT_ONCE)
-    canvas.picture(desk.uploaded, session, shown, **stops)
+    canvas.picture(desk.uploaded, session, shown, **AT_ONCE)
+    canvas.take(desk.take, session, shown, **stops)
+    canvas.fit(desk.fit, session, shown, **AT_ONCE)
     canvas.adopt(desk.adopted, session, shown, **AT_ONCE)
     if desk.examples:
         thumbs.pick(desk.picked, session, shown, **stops)
@@ -110,7 +116,9 @@ def wire(
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=MODEL, help="a bundled name or a folder (default: %(default)s)")
+    parser.add_argument(
+        "--model", nargs="+", help="bundled names or folders to choose from (default: all in the box)"
+    )
     parser.add_argument("--device", default="cpu", help="where the model runs (default: %(default)s)")
     parser.add_argument(
         "--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="default: %(default)s"
@@ -126,22 +134,19 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load_model(name: str, device: str) -> Any:
-    import sundae  # here, so that a thread pays for it while the page is built
-
-    return sundae.load(name, device=device)
-
-
 def main() -> None:
     options = arguments()
-    loading: Future = ThreadPoolExecutor(1).submit(load_model, options.model, options.device)
-    demo = build(loading, options.examples)
+    shelf = Shelf(options.model or in_the_box(), options.device)
+    loading = shelf.start(0)  # in a thread, while the page is built
+    demo = build(shelf, options.examples)
     try:
         loading.result()
     except (ValueError, OSError) as error:
         sys.exit(f"app.py: {error}")
-    address = {"server_name": options.host, "server_port": options.port}
+    address = {"server_name": options.host, "server_port": options.port, "prevent_thread_lock": True}
     demo.launch(**address, share=options.share, inbrowser=options.open, **launch_settings())
+    shelf.start_all()  # the page is up: nobody waits for the others
+    demo.block_thread()
 
 
 if __name__ == "__main__":

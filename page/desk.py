@@ -10,7 +10,6 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,10 @@ from page.checks import MAX_SEED, MAX_STEPS, uploaded_file, whole_number
 from page.events import Event
 from page.painter import post
 from page.session import Session, save_png
+from page.shelf import Shelf
 from sundae.image import load_picture
 from sundae.masks import load_mask
-from sundae.pipeline import Inpainter, settings
+from sundae.pipeline import Inpainter
 from sundae.sampler import SamplerConfig
 
 log = logging.getLogger(__name__)
@@ -60,21 +60,14 @@ def sentence(error: Exception) -> str:
 
 
 class Desk:
-    """Shared by all visitors: the model, the examples and an empty folder. Nothing of any visitor's is here.
+    """Shared by all visitors: the models, the examples and an empty folder. Nothing of any visitor's is here."""
 
-    ``model`` may be a Future, so that a page can be up while its model still loads.
-    """
-
-    def __init__(self, model: Any, examples: list[Path]) -> None:
-        self._model = model
+    def __init__(self, shelf: Shelf, examples: list[Path]) -> None:
+        self.shelf = shelf
         self.examples = examples
         self.uploads = Path(get_upload_folder())
         self.uploads.mkdir(parents=True, exist_ok=True)
         self._folder = tempfile.TemporaryDirectory(prefix="sundae-", dir=self.uploads)
-
-    @property
-    def model(self) -> Any:
-        return self._model.result() if isinstance(self._model, Future) else self._model
 
     @property
     def folder(self) -> Path:
@@ -96,42 +89,62 @@ class Desk:
     @answered
     def pick(self, session: Session, index: Any) -> Any:
         index = whole_number(index, "The example", 0, len(self.examples) - 1)
-        return session.load(self.examples[index], f"Example {index + 1}", example=index)
+        return session.start_with(load_picture(self.examples[index]), f"Example {index + 1}", example=index)
 
     def uploaded(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
         return self.upload(session, getattr(event, "path", None), getattr(event, "name", None))
 
     @answered
     def upload(self, session: Session, path: Any, name: Any) -> Any:
-        """Read an uploaded picture and remove the file at once: from here on it lives in the session only."""
-        found = uploaded_file(path, self.uploads)
+        """Read an uploaded picture and remove the file at once: from here on it lives in the session only.
+
+        A running job goes on. The page stops it, and gradio's event of it, when it comes for a picture that could
+        be read.
+        """
         try:
-            return session.load(found.read_bytes(), str(name or "Picture")[:60])
+            found = uploaded_file(path, self.uploads)
+            try:
+                return session.offer(found.read_bytes(), str(name or "Picture")[:60])
+            finally:
+                remove_upload(found)
         except ValueError as error:
-            return session.event("stopped", status="", note=sentence(error))
-        finally:
-            remove_upload(found)
+            return session.event("refused", note=sentence(error))
+
+    @answered
+    def take(self, session: Session) -> Any:
+        return session.take()
+
+    @answered
+    def fit(self, session: Session) -> Any:
+        return session.fit(self.shelf)
 
     # -- redrawing --------------------------------------------------------------------------------------
 
     def redraw(
-        self, session: Session | None, mask: Any, seed: Any, locked: Any, steps: Any, candidates: Any
+        self,
+        session: Session | None,
+        mask: Any,
+        seed: Any,
+        locked: Any,
+        steps: Any,
+        candidates: Any,
+        model: Any,
     ) -> Iterator[tuple[Any, Any, Any]]:
         """The session, then updates of the painter and of the seed field, step by step."""
         session = session or Session()
         yield session, gr.skip(), gr.skip()
-        for event, shown_seed in self._redraw(session, mask, seed, locked, steps, candidates):
+        for event, shown_seed in self._redraw(session, mask, seed, locked, steps, candidates, model):
             yield gr.skip(), post(event), gr.skip() if shown_seed is None else shown_seed
 
     def _redraw(
-        self, session: Session, mask: Any, seed: Any, locked: Any, steps: Any, candidates: Any
+        self, session: Session, mask: Any, seed: Any, locked: Any, steps: Any, candidates: Any, model: Any
     ) -> Iterator[tuple[Event, int | None]]:
         if session.picture is None:
             yield session.event("lost"), None
             return
         try:
             order = session.order(mask, seed if locked else random.randint(0, MAX_SEED), steps, candidates)
-            for event in session.redraw(Inpainter(self.model), order):
+            for event in session.redraw(Inpainter(session.model(self.shelf, model)), order):
                 yield event, order.seed if event["kind"] == "start" else None
         except ValueError as error:
             yield session.event("stopped", status="", note=sentence(error)), None
@@ -152,34 +165,40 @@ class Desk:
 
     @answered
     def use_as_input(self, session: Session) -> Any:
-        return session.use_as_input(self.model)
+        return session.use_as_input()
+
+    @answered
+    def undo_use(self, session: Session) -> Any:
+        return session.undo_use()
 
     @answered
     def download(self, session: Session) -> Any:
-        return session.download(self.folder, self.model)
+        return session.download(self.folder)
 
     # -- programs ---------------------------------------------------------------------------------------
 
     def inpaint(
-        self, image: gr.FileData, mask: gr.FileData, seed: int = 0, steps: int = 24
+        self, image: gr.FileData, mask: gr.FileData, seed: int = 0, steps: int = 24, model: str = ""
     ) -> Iterator[gr.FileData | None]:
-        """Redraw the white part of the mask; answers with a PNG file of the picture's size."""
+        """Redraw the white part of the mask; answers with a PNG file of the picture's size. Without a name it is
+        done by the model that fits the picture best."""
         try:
             picture, hole = self._program_input(image, mask)
             seed = whole_number(seed, "The seed", 0, MAX_SEED)
             config = SamplerConfig(steps=whole_number(steps, "Steps", 1, MAX_STEPS))
+            prepared = Inpainter(self.shelf.choose(picture, model)).prepare(picture, hole)
             image = None
-            for frame in Inpainter(self.model).prepare(picture, hole).run(config, seeds=(seed,)):
+            for frame in prepared.run(config, seeds=(seed,)):
                 image = frame.image() if frame.last else None
                 yield None
-            yield self._program_answer(image, picture, settings(self.model, config, seed))
+            yield self._program_answer(image, picture, prepared.settings(config, seed))
         except ValueError as error:
             raise gr.Error(sentence(error), print_exception=False) from None
 
     def _program_input(self, image: Any, mask: Any) -> tuple[Any, Any]:
         paths = [uploaded_file(dict(file).get("path"), self.uploads) for file in (image, mask)]
         try:
-            picture = load_picture(paths[0].read_bytes())
+            picture = load_picture(paths[0].read_bytes(), str(dict(image).get("orig_name") or "image")[:60])
             return picture, load_mask(paths[1].read_bytes(), picture.size)
         finally:
             for path in paths:

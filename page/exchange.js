@@ -2,22 +2,33 @@
 
 const SLOTS = 8; // as in painter.py: the server posts event n in slot n % SLOTS, so that none is overwritten unseen
 const MAX_UPLOAD = 64 * 1024 * 1024; // bytes, as in painter.py
+const LOADING = 'Loading';
 
 // ---- a new picture: chosen, dropped or pasted ----------------------------------------------------------
 
 async function send(file) {
   if (!file) return;
-  if (file.size > MAX_UPLOAD) return setMessage('That file is too large: 64 MB is the most this page takes.');
+  if (file.size > MAX_UPLOAD) return setMessage(`${file.name} is too large: 64 MB is the most this page takes.`);
   setMessage('');
-  setStatus('Loading');
+  state.before ??= find('.status').textContent;
+  setStatus(LOADING);
+  state.sending += 1;
   try {
     const { path } = await upload(renamed(file));
     state.sent = file;
     trigger('picture', { path, name: file.name });
   } catch {
-    setStatus('');
-    setMessage('The picture could not be sent. Please try again.');
+    state.unsent = performance.now();
+    notLoaded(`${file.name} could not be sent. Please try again.`);
   }
+  state.sending -= 1;
+}
+
+// What was here stays, and so does a job that is running.
+function notLoaded(text) {
+  if (find('.status').textContent === LOADING) setStatus(state.before ?? '');
+  Object.assign(state, { before: null, sent: null, recovering: false });
+  setMessage(text);
 }
 
 // The server files uploads by content and name, and removes each when read: equal files need different names.
@@ -46,22 +57,37 @@ document.addEventListener('drop', (event) => {
 // ---- what the server posts -----------------------------------------------------------------------------
 
 const received = {
+  // A file could be read: only now the job for the picture before is stopped.
+  offer() {
+    trigger('take');
+  },
+  refused(event) {
+    notLoaded(event.note);
+  },
   async picture(event) {
+    Object.assign(state, { picture: event.number, before: null });
     if (recovered(event)) return;
+    const former = turnHistory(event);
     await player.setPicture(event.view, event.width, event.height);
     mask.reset(event.width, event.height);
-    state.posted = null;
-    state.source = event.example ?? state.sent ?? null;
-    state.sent = null;
+    Object.assign(state, { posted: null, source: event.example ?? state.sent ?? null, sent: null });
     view.setPicture(event.width, event.height);
     setBusy(false);
+    if (former) bringBack(former);
     edited();
-    changed('picture', null);
+    changed('picture', player.run);
+    if (former) setLook(former.look);
     setMessage(event.note || '');
     setStatus(event.status);
+    askForFit(event.way === 'new');
     state.ready = true;
     root.dataset.ready = '1';
     setCount('pictures', (state.pictures += 1));
+  },
+  fit(event) {
+    if (event.picture !== state.picture) return;
+    picker.pick(event.model);
+    setHint(event.hint);
   },
   // The connection was away for a while and the server has forgotten the picture: send it again, then redraw.
   lost() {
@@ -73,7 +99,7 @@ const received = {
   start(event) {
     setBusy(true); // also when the end of the job before, told late, was taken for a refusal of this one
     setMessage('');
-    player.start(state.posted, event.job, event.candidates, event.total);
+    player.start(state.posted, state.asked, event.job, event.candidates, event.total);
     setStatus('Redrawing');
     setProgress(0, event.total);
   },
@@ -92,13 +118,12 @@ const received = {
     changed('look', player.run);
   },
   stopped(event) {
-    state.sent = null;
-    player.stop();
-    setBusy(false);
-    setStatus(event.status);
+    if (!state.busy && player.finished) return; // it was over before it could be stopped, and its result stands
+    stop(event.status);
     setMessage(event.note || '');
   },
   note(event) {
+    if (state.stopping && state.busy) stop(''); // gradio has stopped the job before the server could refuse
     setMessage(event.note);
   },
   file(event) {
@@ -109,6 +134,49 @@ const received = {
     setMessage(event.note || '');
   },
 };
+
+// Back to what was here before the job.
+function stop(status) {
+  player.stop();
+  setBusy(false);
+  setStatus(status);
+}
+
+// ---- pictures that "Use as input" has replaced ---------------------------------------------------------
+
+// Keep what is here, or take out what was here when the picture was: the server keeps as many pictures.
+function turnHistory(event) {
+  const former = event.way === 'former' ? state.former.pop() : null;
+  if (event.way === 'new') state.former = [];
+  if (event.way === 'used') {
+    const { posted, source } = state;
+    const look = root.dataset.look;
+    state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, posted, source, look });
+  }
+  state.former.splice(0, state.former.length - event.former);
+  document.body.classList.toggle('sundae-former', state.former.length > 0);
+  find('.chip').textContent = event.edits ? 'Before this edit' : 'Original';
+  return former;
+}
+
+function bringBack(former) {
+  mask.restore(former.mask);
+  picker.restore(former.choice);
+  state.posted = former.posted;
+  state.source = former.source;
+  player.restore(former.run);
+}
+
+// Have the server say which model fits the picture, unless it has said so of the one that this was made from.
+function askForFit(fresh) {
+  if (fresh) {
+    picker.clear();
+    setHint('');
+  }
+  if (picker.picked === null) trigger('fit');
+}
+
+// ---- a lost connection ---------------------------------------------------------------------------------
 
 function sendAgain() {
   if (state.source === null) return false;
@@ -122,6 +190,8 @@ function recovered(event) {
   const expected = state.recovering && event.width === view.width && event.height === view.height;
   state.recovering = false;
   if (expected) {
+    turnHistory(event);
+    askForFit(false);
     setCount('recovered', Number(root.dataset.recovered || 0) + 1);
     press('redraw');
   }
@@ -154,7 +224,7 @@ let attempt = 0; // redraws asked for; what is told late of one must not stop th
 // The mask as a PNG data URL, empty when nothing is painted; called by the Redraw button's event.
 function takeMask() {
   mask.end();
-  Object.assign(state, { pending: true, stopping: false, again: false });
+  Object.assign(state, { pending: true, stopping: false, again: false, asked: picker.model });
   attempt += 1;
   setCount('drawn', 0);
   setCount('sent', 0);
@@ -184,6 +254,15 @@ function goOn() {
   press('redraw');
 }
 
+// What is saved or becomes the picture is the result that is shown; while another is drawn there is none.
+document.addEventListener('click', (event) => {
+  if (!root.isConnected || !event.target.closest('#use, #undo-use, #download')) return;
+  const waiting = player.run === player.finished && event.target.closest('#download');
+  if (!state.busy || waiting) return showResult();
+  event.stopPropagation();
+  setMessage('The redraw is not done yet: wait for it, or cancel it first.');
+}, true);
+
 // Called when the visitor does something that stops a running job.
 function stopping() {
   state.stopping = true;
@@ -197,9 +276,7 @@ function ended(well) {
 }
 
 function refused() {
-  player.stop();
-  setBusy(false);
-  setStatus('');
+  stop('');
   setMessage('The server did not take the job: it is busy or away. Please try again in a moment.');
 }
 
@@ -208,13 +285,12 @@ function refused() {
 const TOLD = 600; // ms
 
 function overheard(text) {
+  if (state.sending || performance.now() - state.unsent < TOLD) return; // of a file: told better, and no job's end
   const told = attempt;
   setMessage(text);
   setTimeout(() => {
     if (!state.busy || told !== attempt) return;
-    player.stop();
-    setBusy(false);
-    setStatus('');
+    stop('');
     state.pending = false;
   }, TOLD);
 }
@@ -226,6 +302,6 @@ new MutationObserver((changes) => {
   }
 }).observe(document.body, { childList: true, subtree: true });
 
-window.sundae = { takeMask, stopping, ended };
+window.sundae = { takeMask, stopping, ended, model: () => picker.model };
 edited();
 receive();

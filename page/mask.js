@@ -26,6 +26,19 @@ class Mask {
     this.stroke = null;
   }
 
+  // What there is to undo and redo, for ``restore``. To be followed by ``reset``.
+  take() {
+    this.end();
+    const { baked, done, undone } = this;
+    Object.assign(this, { baked: document.createElement('canvas'), done: [], undone: [] });
+    return { baked, done, undone };
+  }
+
+  restore(taken) {
+    Object.assign(this, taken);
+    this.replay();
+  }
+
   begin(erase, size, point) {
     this.stroke = { kind: 'stroke', erase, size, points: [point, point] };
     this.segment(this.stroke, 1);

@@ -1,5 +1,5 @@
 // The painter: tools, keys and pointers. All scripts run once, in one scope, with gr.HTML's own variables
-// `element`, `trigger`, `props`, `upload` and `watch`: mask.js, view.js, player.js, this one, exchange.js.
+// `element`, `trigger`, `props`, `upload` and `watch`: mask.js, view.js, player.js, picker.js, this one, exchange.js.
 
 const SIZES = { smallest: 0.004, largest: 0.4 }; // brush, as parts of the picture's longer side
 
@@ -14,6 +14,7 @@ const fileField = find('[data-file]');
 const mask = new Mask(find('canvas.mask'));
 const view = new View(stage, find('.sheet'));
 const player = new Player(find('canvas.base'), find('canvas.result'), changed);
+const picker = new Picker();
 
 const state = {
   tool: 'brush', space: false, hover: null, ready: false, lastSeen: 0, pictures: 0,
@@ -21,7 +22,13 @@ const state = {
   busy: false, // a job is wanted or running
   pending: false, // gradio still holds the last job's event: until it lets go it ignores a new one
   settled: 0, // when busy last ended
+  asked: null, // the model that the last job asked for
+  before: null, // what the status said before a file was on its way
+  sending: 0, // files being sent
+  unsent: -Infinity, // when one last could not be
   sent: null, // the file that is on its way
+  picture: 0, // number of the event that brought the picture
+  former: [], // what was here when "Use as input" replaced a picture, the last one last
   source: null, // the picture as it came: a file, or the number of an example
   recovering: false, // the picture is on its way once more, for the mask that is here
   stopping: false, // the visitor has stopped the job, so its failing is no news
@@ -39,6 +46,12 @@ function setStatus(text) {
 function setMessage(text) {
   find('.message p').textContent = text;
   find('.message').hidden = !text;
+}
+
+// A quiet word about the picture, which stays as long as it does.
+function setHint(text) {
+  find('.hint').textContent = text;
+  find('.hint').hidden = !text;
 }
 
 // How the mask is shown: 'tint' while painting, 'outline' over a result, 'none' while it is being redrawn.
@@ -80,7 +93,8 @@ function changed(what, run) {
 
 function doneText(run) {
   const done = run.done;
-  return `Done ${done.count} · ${done.seconds.toFixed(1)} s · seed ${done.seeds[run.choice]} · ${done.steps} steps`;
+  const model = picker.label(run.model ?? picker.picked);
+  return `Done ${done.count} · ${done.seconds.toFixed(1)} s · seed ${done.seeds[run.choice]} · ${done.steps} steps${model && ` · ${model}`}`;
 }
 
 function lookText(run) {
@@ -121,6 +135,7 @@ function candidateButton(index) {
 function choose(index) {
   const run = player.run;
   if (!run || index >= run.candidates || run.candidates < 2) return;
+  compare(false);
   player.choose(index);
   trigger('adopt', { job: run.job, index });
 }
@@ -169,6 +184,13 @@ function edited() {
   setLook('tint');
   find('[data-act=undo]').disabled = !mask.done.length;
   find('[data-act=redo]').disabled = !mask.undone.length;
+}
+
+// The result itself, as it will be saved: no step of it, and not the original.
+function showResult() {
+  compare(false);
+  const run = player.finished;
+  if (run && run === player.run && run.step < run.frames.length) player.look(run.frames.length);
 }
 
 function compare(on) {
@@ -340,7 +362,7 @@ document.addEventListener('keydown', (event) => {
   if (typing(event.target) && !['escape', 'enter'].includes(key)) return;
   if (controlled(event.target) && [' ', 'enter'].includes(key)) return;
   if (key === ' ') state.space = true;
-  else if (key === 'c') compare(true);
+  else if (key === 'c') compare(!event.repeat || root.classList.contains('comparing'));
   else if (/^[1-4]$/.test(key)) choose(Number(key) - 1);
   else if (KEYS[key]) actions[KEYS[key]]();
   else return;

@@ -9,7 +9,14 @@ from typing import Any
 import gradio as gr
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("mask.js", "view.js", "player.js", "painter.js", "exchange.js")  # one scope, in this order
+SCRIPTS = (
+    "mask.js",
+    "view.js",
+    "player.js",
+    "picker.js",
+    "painter.js",
+    "exchange.js",
+)  # one scope, in this order
 SLOTS = 8  # as in exchange.js
 MAX_UPLOAD = "64mb"  # as in exchange.js
 
@@ -21,7 +28,8 @@ def page_file(name: str) -> str:
 
 
 def painter(**settings: Any) -> gr.HTML:
-    """The component. The server writes to it with ``post``; it triggers ``picture`` and ``adopt``.
+    """The component. The server writes to it with ``post``; it triggers ``picture``, ``take``,
+    ``fit`` and ``adopt``.
 
     A plain gr.HTML and not a subclass: gradio writes a stub file beside the source of every subclass.
     """

@@ -23,8 +23,8 @@ class Player {
     this.run = this.finished = null;
   }
 
-  start(hard, job, candidates, total) {
-    this.run = { job, hard, candidates, total, frames: [], choice: 0, step: 0 };
+  start(hard, model, job, candidates, total) {
+    this.run = { job, hard, model, candidates, total, frames: [], choice: 0, step: 0 };
   }
 
   // Frames wait for each other, not only for their own decoding: none is skipped and none overtakes.
@@ -48,18 +48,26 @@ class Player {
 
   // Back to what was on the canvas before the job that has just stopped.
   stop() {
-    this.run = this.finished;
-    this.draw(this.run);
+    this.restore(this.finished);
     this.changed('stopped', this.run);
+  }
+
+  // Show the result of a finished run.
+  restore(run) {
+    this.run = this.finished = run;
+    if (run) run.step = run.frames.length;
+    this.draw(run);
   }
 
   finish() {
     this.finished = this.run;
   }
 
+  // The last frame of a candidate, whatever step was looked back at: that is what is chosen.
   choose(index) {
     if (!this.run) return;
     this.run.choice = index;
+    this.run.step = this.run.frames.length;
     this.draw(this.run);
     this.changed('choice', this.run);
   }

@@ -1,4 +1,4 @@
-"""What the server keeps for one visitor: the picture, the last result and the job that is running."""
+"""What the server keeps for one visitor: the picture and those before it, the last result, the running job."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import sundae
 from page.checks import MAX_CANDIDATES, MAX_SEED, MAX_STEPS, Order, mask_from_url, whole_number
 from page.events import Event, Numbers, crops, full_mask, picture_url, view_size
+from page.shelf import Shelf
+from sundae.bundles import Model
+from sundae.fit import Fit
 from sundae.image import Picture, load_picture, save_picture
-from sundae.pipeline import Frame, Inpainter, settings
+from sundae.pipeline import Frame, Inpainter
 from sundae.sampler import SamplerConfig
+
+FORMER = 4  # pictures that "Use as input" has replaced and that can come back
+FORMER_PIXELS = 40_000_000  # of all of them together, unless a single one has more
+UNUSUAL = "The models know aligned faces; this picture may be something else."
+UNUSUAL_TO_ONE = "The model knows aligned faces of its own kind; this picture may be something else."
 
 
 @dataclasses.dataclass
@@ -29,6 +36,16 @@ class Result:
     config: SamplerConfig
     choice: int = 0
 
+    @property
+    def picture(self) -> Picture:
+        """What was redrawn."""
+        return self.frame.prepared.picture
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes the chosen candidate again, given the same picture and mask."""
+        return self.frame.prepared.settings(self.config, self.order.seeds[self.choice])
+
 
 class Session:
     """One visitor. Lives in gr.State and nowhere else; ``close`` forgets everything.
@@ -39,42 +56,115 @@ class Session:
 
     def __init__(self) -> None:
         self._numbers = Numbers()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._comparing = threading.Lock()
         self._folder: Path | None = None
         self._job = 0
         self._choice = 0
         self._finished = 0
-        self._earlier: list[dict[str, Any]] = []
+        self._shown = 0  # number of the event that showed the picture
+        self._offered: tuple[Picture, str] | None = None
+        self._fits: tuple[Picture, list[tuple[int, Fit]]] | None = None
+        self._earlier: list[dict[str, Any]] = []  # settings of the edits that are part of the picture by now
+        self._former: list[Result] = []  # the last of them
         self.picture: Picture | None = None
         self.result: Result | None = None
         self.closed = False
 
     # -- pictures ---------------------------------------------------------------------------------------
 
-    def load(self, source: Any, name: str, example: int | None = None) -> Event:
-        """Take a new picture. Raises ValueError if it is not one; the old picture then stays."""
-        picture = load_picture(source)
-        self._earlier = []
-        return {**self._take(picture, f"{name}, {picture.size[0]} × {picture.size[1]}"), "example": example}
+    def offer(self, source: Any, name: str) -> Event:
+        """Read a new picture; the old one and its job go on until the page comes to ``take`` it.
 
-    def use_as_input(self, model: Any) -> Event:
-        """The chosen result becomes the picture, so that painting can go on from there."""
-        if self.picture is None or self.result is None:
-            raise ValueError("There is no result yet: paint, then press Redraw.")
-        fresh = load_picture(self.result.frame.image(self.result.choice))
-        picture = dataclasses.replace(self.picture, image=fresh.image, rgb=fresh.rgb)
-        self._earlier.append(result_settings(model, self.result))
-        return self._take(picture, "The result is the picture now")
+        Raises:
+            ValueError: if it is no picture.
+        """
+        self._offered = load_picture(source, name), name
+        return self.event("offer")
 
-    def _take(self, picture: Picture, status: str) -> Event:
+    def take(self) -> Event:
+        """Go on with the picture that was offered."""
         with self._lock:
-            self._job += 1
-            self.picture, self.result = picture, None
+            offered, self._offered = self._offered, None
+        if offered is None:
+            raise ValueError("The picture did not arrive. Please send it again.")
+        return self.start_with(*offered)
+
+    def start_with(self, picture: Picture, name: str, example: int | None = None) -> Event:
+        """Take a new picture; what was done to others is forgotten."""
+        with self._lock:
+            self._earlier, self._former = [], []
+            event = self._show(picture, "new", f"{name}, {picture.size[0]} × {picture.size[1]}")
+        return {**event, "example": example}
+
+    def use_as_input(self) -> Event:
+        """The chosen result becomes the picture, so that painting can go on from there."""
+        with self._lock:
+            if self.picture is None or self.result is None:
+                raise ValueError("There is no result yet: paint, then press Redraw.")
+            fresh = load_picture(self.result.frame.image(self.result.choice))
+            self._earlier.append(self.result.settings)
+            self._former.append(self.result)
+            while len(self._former) > FORMER or (len(self._former) > 1 and self._pixels > FORMER_PIXELS):
+                self._former.pop(0)
+            picture = dataclasses.replace(self.picture, image=fresh.image, rgb=fresh.rgb)
+            return self._show(picture, "used", "The result is the picture now")
+
+    @property
+    def _pixels(self) -> int:
+        return sum(result.picture.rgb.size // 3 for result in self._former)
+
+    def undo_use(self) -> Event:
+        """The picture before "Use as input" comes back, and its result with all candidates."""
+        with self._lock:
+            if not self._former:
+                raise ValueError("There is no former picture to go back to.")
+            result = self._former.pop()
+            self._earlier.pop()
+            event = self._show(result.picture, "former", "The former picture is back")
+            self.result = result
+            return event
+
+    def _show(self, picture: Picture, way: str, status: str) -> Event:
+        """Make it the picture, without a result; the page is told which ``way`` it came: new, used or former."""
+        self._job += 1
+        self.picture, self.result = picture, None
         width, height = view_size(picture.size)
-        note = " ".join(picture.notes)
-        return self.event(
-            "picture", view=picture_url(picture), width=width, height=height, status=status, note=note
-        )
+        event = self.event("picture", view=picture_url(picture), width=width, height=height, status=status)
+        self._shown = event["number"]
+        history = {"way": way, "edits": len(self._earlier), "former": len(self._former)}
+        return {**event, **history, "note": " ".join(picture.notes)}
+
+    # -- models -----------------------------------------------------------------------------------------
+
+    def fit(self, shelf: Shelf) -> Event:
+        """Tell the page which model fits the picture best, and whether any does."""
+        shown, fits = self._shown, self.fits(shelf)
+        unusual = all(fit.unusual for _, fit in fits)
+        hint = (UNUSUAL if len(shelf) > 1 else UNUSUAL_TO_ONE) if unusual else ""
+        return self.event("fit", picture=shown, model=fits[0][0], hint=hint)
+
+    def fits(self, shelf: Shelf) -> list[tuple[int, Fit]]:
+        """How well each model fits the picture, with its place on the shelf, the best first."""
+        with self._comparing:  # the second to ask waits for what the first finds out
+            picture, known = self.picture, self._fits
+            if picture is None:
+                raise ValueError("There is no picture. Please load one.")
+            if known is None or known[0] is not picture:
+                known = picture, shelf.compare(picture)
+                self._fits = None if self.closed else known
+            return known[1]
+
+    def model(self, shelf: Shelf, index: Any) -> Model:
+        """The model in this place of the shelf; for None, which the page posts while it knows of no choice, the
+        one that fits best.
+
+        Raises:
+            ValueError: if there is none in that place, or it cannot be loaded.
+        """
+        if index is None:
+            index = self.fits(shelf)[0][0] if len(shelf) > 1 else 0
+        return shelf[whole_number(index, "The model", 0, len(shelf) - 1)]
 
     # -- redrawing --------------------------------------------------------------------------------------
 
@@ -95,17 +185,15 @@ class Session:
         started = time.perf_counter()
         config = SamplerConfig(steps=order.steps)
         yield self.event("start", job=job, candidates=order.candidates, total=order.steps)
-        frames, count = inpainter.prepare(picture, order.mask).run(config, seeds=order.seeds), 0
-        for frame in frames:
+        frames = inpainter.prepare(picture, order.mask).run(config, seeds=order.seeds)
+        for count, frame in enumerate(frames, 1):
             if job != self._job:
                 frames.close()
                 return
-            count += 1
-            if frame.last:
-                self._finish(job, frame, order, config)
             shown = crops(frame.patches, frame.box, picture.size, frame.last)
             yield self.event("frame", job=job, index=frame.index, total=frame.total, last=frame.last, **shown)
-        yield self._done(job, order, count, time.perf_counter() - started)
+            if frame.last and self._finish(Result(job, frame, order, config)):
+                yield self._done(job, order, count, time.perf_counter() - started)
 
     def _begin(self) -> tuple[int, Picture]:
         with self._lock:
@@ -115,10 +203,14 @@ class Session:
             self._choice = 0
             return self._job, self.picture
 
-    def _finish(self, job: int, frame: Frame, order: Order, config: SamplerConfig) -> None:
+    def _finish(self, result: Result) -> bool:
+        """Keep the result, once the page has its last frame; not if the job was stopped meanwhile."""
         with self._lock:
-            if job == self._job:
-                self.result = Result(job, frame, order, config, self._choice)
+            if result.job != self._job:
+                return False
+            result.choice = self._choice
+            self.result = result
+            return True
 
     def _done(self, job: int, order: Order, frames: int, seconds: float) -> Event:
         self._finished += 1
@@ -149,11 +241,11 @@ class Session:
 
     # -- leaving with something -------------------------------------------------------------------------
 
-    def download(self, folder: Path, model: Any) -> Event:
+    def download(self, folder: Path) -> Event:
         """Write the chosen result as a PNG at the upload's size, settings inside, and tell the page where."""
         if self.picture is None:
             raise ValueError("There is no picture yet.")
-        edits = [*self._earlier, *([result_settings(model, self.result)] if self.result else [])]
+        edits = [*self._earlier, *([self.result.settings] if self.result else [])]
         if not edits:
             raise ValueError("There is no result yet: paint, then press Redraw.")
         image = self.result.frame.image(self.result.choice) if self.result else self.picture.image
@@ -168,8 +260,8 @@ class Session:
         with self._lock:
             self._job += 1
             self.closed = True
-            self.picture = self.result = None
-            self._earlier = []
+            self.picture = self.result = self._offered = self._fits = None
+            self._earlier, self._former = [], []
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -177,19 +269,12 @@ class Session:
         return self._numbers.event(kind, **fields)
 
 
-def result_settings(model: Any, result: Result) -> dict[str, Any]:
-    """What makes the chosen candidate again, given the same picture and mask."""
-    return settings(model, result.config, result.order.seeds[result.choice])
-
-
 def save_png(image: Any, path: Path, picture: Picture, edits: list[dict[str, Any]]) -> list[str]:
     """Write the picture as a PNG with the settings of its last edit, and of those before it, inside.
 
     Returns what the visitor should know: a colour mode that PNG lacks becomes RGB.
     """
-    inside = {**edits[-1], "version": getattr(sundae, "__version__", "unknown")}
-    if len(edits) > 1:
-        inside["earlier"] = edits[:-1]
+    inside = {**edits[-1], "earlier": edits[:-1]} if len(edits) > 1 else edits[-1]
     try:
         return save_picture(image, path, picture, inside, overwrite=True)
     except ValueError:

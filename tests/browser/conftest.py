@@ -17,11 +17,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from painter_page import PainterPage
 from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
+from tiny import save_flat_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -88,11 +90,9 @@ def example_folder(extra: list[str]) -> Path:
     return Path(extra[extra.index("--examples") + 1]) if "--examples" in extra else ROOT / "examples"
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
+@contextmanager
+def running(folder: Path, extra: list[str]) -> Iterator[Server]:
     files, log, port = folder / "files", folder / "log.txt", free_port()
-    extra = shlex.split(os.environ.get("SUNDAE_TEST_ARGS", ""))
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(files), "PYTHONUNBUFFERED": "1"}
     environment.setdefault("OMP_NUM_THREADS", "1")
     command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), *extra]
@@ -106,6 +106,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield Server(url, log, files, examples)
     process.terminate()
     process.wait(15)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With the models in the box."""
+    extra = shlex.split(os.environ.get("SUNDAE_TEST_ARGS", ""))
+    with running(tmp_path_factory.mktemp("server"), extra) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def quick_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With two tiny models: "Night" gives dark pictures back best, "Day" bright ones. Modules for which it does
+    not matter what is drawn make it their ``server``."""
+    folder = tmp_path_factory.mktemp("quick-server")
+    models = [
+        save_flat_bundle(folder / name, value, 20) for name, value in (("night-32", -0.6), ("day-32", 0.6))
+    ]
+    with running(folder, ["--model", *map(str, models)]) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

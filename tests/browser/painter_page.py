@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import time
@@ -21,6 +22,16 @@ COVERED = """() => {
   for (let i = 0; i < bytes.length; i++) bytes[i] = pixels[4 * i + 3] >= 128 ? 1 : 0;
   for (let i = 0; i < bytes.length; i += 32768) rows.push(String.fromCharCode(...bytes.subarray(i, i + 32768)));
   return [canvas.width, canvas.height, btoa(rows.join(''))];
+}"""
+
+
+SHOWN = """() => {
+  const canvas = document.createElement('canvas');
+  for (const layer of document.querySelectorAll('canvas.base, canvas.result')) {
+    if (layer.matches('.base')) Object.assign(canvas, { width: layer.width, height: layer.height });
+    if (getComputedStyle(layer).visibility === 'visible') canvas.getContext('2d').drawImage(layer, 0, 0);
+  }
+  return canvas.toDataURL('image/png');
 }"""
 
 
@@ -63,10 +74,13 @@ class PainterPage:
         script = "([name, least]) => Number(document.querySelector('.sundae').dataset[name]) >= least"
         self.page.wait_for_function(script, arg=[name, least])
 
+    def shown(self) -> np.ndarray:
+        """uint8 (H, W, 3): the picture as it is on the screen, the mask left out."""
+        data = base64.b64decode(self.page.evaluate(SHOWN).split(",")[1])
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
     def mask(self) -> np.ndarray:
         """bool (H, W): what is painted, as the page would post it."""
-        import base64
-
         width, height, text = self.page.evaluate(COVERED)
         return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width).astype(bool)
 
@@ -138,7 +152,7 @@ class PainterPage:
 
         def change(route: Route) -> None:
             body = json.loads(route.request.post_data)
-            if len(body["data"]) == 6:  # session, mask, seed, lock, steps, candidates
+            if len(body["data"]) == 7:  # session, mask, seed, lock, steps, candidates, model
                 alter(body["data"])
             route.continue_(post_data=json.dumps(body))
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from page.checks import MAX_POSTED, PNG_URL, mask_from_url, uploaded_file, whole_number
 from page.events import full_mask, view_size
-from page.session import Session
 
 WHITE = Image.new("L", (64, 64), 255)
 
@@ -90,13 +89,3 @@ def test_a_mask_at_the_view_size_covers_the_picture():
     assert full.shape == (2000, 5000)
     assert full[:990].all()
     assert not full[1010:].any()
-
-
-def test_a_closed_session_holds_nothing(tmp_path):
-    session = Session()
-    session.load(Image.new("RGB", (64, 64)), "Picture")
-    session.close()
-    assert session.picture is None
-    assert session.result is None
-    with pytest.raises(ValueError, match="no picture"):
-        session.order(url(WHITE), 1, 1, 1)

@@ -43,6 +43,7 @@ BAD_POSTS = {
     "steps 10000": (4, 10000),
     "seed missing": (2, None),
     "candidates 9": (5, 9),
+    "a model that is not there": (6, 99),
 }
 
 

@@ -1,0 +1,115 @@
+"""The models that the page offers: each is loaded once, by whoever needs it first, and stays in memory."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from sundae.bundles import DEFAULT_MODEL, Model, load, models, weights_folder
+from sundae.checkpoint import read_config
+from sundae.fit import Fit, compare
+from sundae.image import Picture
+
+log = logging.getLogger(__name__)
+
+
+def in_the_box() -> list[str]:
+    """Names of the bundled models that can redraw, the default first; the default alone if there is none."""
+    able = [name for name in models() if redraws(name)]
+    return sorted(able, key=lambda name: (name != DEFAULT_MODEL, name)) or [DEFAULT_MODEL]
+
+
+def redraws(name: str) -> bool:
+    """Whether a bundle has a prior; its weights are not read."""
+    try:
+        return "prior" in read_config(weights_folder() / name)["parts"]
+    except (ValueError, OSError):
+        log.warning("the model %s is damaged and not offered", name)
+        return False
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """What visitors call the models: "photo-1024" is "Photo". Where that names two, both keep their whole name."""
+    whole = [re.sub(r"[^\w.() -]", "", Path(name).name) or "model" for name in names]
+    words = [re.sub(r"[-_ ]+", " ", re.sub(r"-\d+$", "", name)).strip().capitalize() for name in whole]
+    often = Counter(words)
+    return [name if often[word] > 1 or not word else word for name, word in zip(whole, words)]
+
+
+class Shelf:
+    """Models by their place on it. The first is the default; one that cannot be loaded is logged and passed over
+    in choosing the best.
+
+    Args:
+        names: at least one, as :func:`sundae.load` takes them.
+        device: where they run.
+        loader: what loads one by name.
+    """
+
+    def __init__(
+        self, names: Sequence[str], device: str = "cpu", loader: Callable[..., Model] = load
+    ) -> None:
+        self.names, self.labels = tuple(names), labels(names)
+        self._device, self._loader = device, loader
+        self._pool = ThreadPoolExecutor(1, "models")  # one at a time, in the order they are asked for
+        self._loading: dict[int, Future[Model]] = {}
+        self._lock = threading.Lock()
+        self._comparing = threading.Lock()  # a crowd of new pictures must not take every core from a redraw
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def start(self, index: int) -> Future[Model]:
+        """Begin to load a model, unless that has begun."""
+        with self._lock:
+            if index not in self._loading:
+                self._loading[index] = self._pool.submit(self._load, self.names[index])
+            return self._loading[index]
+
+    def _load(self, name: str) -> Model:
+        try:
+            return self._loader(name, device=self._device)
+        except Exception as error:
+            log.error("the model %s cannot be loaded: %s", name, error)
+            raise
+
+    def start_all(self) -> None:
+        for index in range(len(self)):
+            self.start(index)
+
+    def __getitem__(self, index: int) -> Model:
+        """The model; waits until it is loaded.
+
+        Raises:
+            ValueError: if it cannot be loaded, as :func:`sundae.load`.
+        """
+        return self.start(index).result()
+
+    def choose(self, picture: Picture, name: str) -> Model:
+        """The model of that name; without one, the model that fits the picture best.
+
+        Raises:
+            ValueError: if there is none of that name, or it cannot be loaded.
+        """
+        if not name:
+            return self[self.compare(picture)[0][0] if len(self) > 1 else 0]
+        titles = [Path(name).name for name in self.names]  # paths of this machine are nobody's business
+        if name not in titles:
+            raise ValueError(f"The model must be one of {', '.join(titles)}")
+        return self[titles.index(name)]
+
+    def compare(self, picture: Picture) -> list[tuple[int, Fit]]:
+        """How well each model fits the picture, with its place on the shelf, the best first.
+
+        Raises:
+            ValueError: if no model can be loaded.
+        """
+        loading = [self.start(index) for index in range(len(self))]
+        places = {each.result(): index for index, each in enumerate(loading) if not each.exception()}
+        with self._comparing:
+            return [(places[fit.model], fit) for fit in compare(list(places), picture)]

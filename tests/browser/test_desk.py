@@ -1,0 +1,394 @@
+"""What the server keeps for a visitor and does for one; no browser needed."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import flat_model, save_flat_bundle, save_tiny_bundle, tiny_model, tiny_tokenizer
+
+import sundae
+from page import session as sessions
+from page import shelf as shelves
+from page.checks import PNG_URL
+from page.desk import Desk
+from page.events import LAST_QUALITY
+from page.session import Session
+from page.shelf import Shelf, in_the_box, labels
+from sundae.checkpoint import save_bundle
+from sundae.image import jpeg_bytes, load_picture
+from sundae.pipeline import Inpainter
+
+ROOT = Path(__file__).resolve().parents[2]
+BOX = (slice(8, 24), slice(10, 40))
+
+
+def noise(seed: int = 0, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8))
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def hole(size: tuple[int, int] = (64, 48)) -> Image.Image:
+    mask = np.zeros(size[::-1], np.uint8)
+    mask[BOX] = 255
+    return Image.fromarray(mask)
+
+
+def posted(mask: Image.Image) -> str:
+    return PNG_URL + base64.b64encode(png(mask)).decode()
+
+
+def redraw(session: Session, seed: int = 7, candidates: int = 1, steps: int = 2, model=None) -> list[dict]:
+    order = session.order(posted(hole(session.picture.size)), seed, steps, candidates)
+    return list(session.redraw(Inpainter(model or tiny_model()), order))
+
+
+def pixels(image) -> np.ndarray:
+    return np.asarray(image.convert("RGB"))
+
+
+def downloaded(session: Session, folder) -> tuple[np.ndarray, dict]:
+    with Image.open(session.download(folder)["path"]) as image:
+        return pixels(image), json.loads(image.info["sundae"])
+
+
+@pytest.fixture
+def session():
+    session = Session()
+    session.start_with(load_picture(noise()), "Noise")
+    return session
+
+
+def shelf_of(*found) -> Shelf:
+    """A shelf whose models are there at once; what is no model is raised when it should load."""
+
+    def loader(name, device):
+        thing = found[int(name)]
+        if isinstance(thing, Exception):
+            raise thing
+        loader.calls.append(int(name))
+        return thing
+
+    loader.calls = []
+    shelf = Shelf([str(index) for index in range(len(found))], loader=loader)
+    shelf.calls = loader.calls
+    return shelf
+
+
+# -- "Use as input" and back ---------------------------------------------------------------------------------
+
+
+def test_a_former_picture_comes_back_with_its_result_and_choice(session, tmp_path):
+    picture = session.picture
+    job = redraw(session, candidates=3)[-1]["job"]
+    session.adopt(job, 2)
+    before, settings = downloaded(session, tmp_path)
+    used = session.use_as_input()
+    assert (used["way"], used["edits"], used["former"]) == ("used", 1, 1)
+    assert np.array_equal(session.picture.rgb, before)
+    redraw(session, seed=50)
+    assert downloaded(session, tmp_path)[1]["earlier"][0]["seed"] == settings["seed"] == 9
+    back = session.undo_use()
+    assert (back["way"], back["edits"], back["former"]) == ("former", 0, 0)
+    assert session.picture is picture
+    again, settings_again = downloaded(session, tmp_path)
+    assert np.array_equal(again, before)
+    assert settings_again == settings
+    session.adopt(job, 0)
+    assert downloaded(session, tmp_path)[1]["seed"] == 7
+
+
+def test_several_pictures_come_back_one_by_one_and_the_oldest_are_forgotten(session, monkeypatch):
+    pictures = []
+    for seed in range(sessions.FORMER + 2):
+        pictures.append(session.picture)
+        redraw(session, seed)
+        event = session.use_as_input()
+        assert event["edits"] == seed + 1
+        assert event["former"] == min(seed + 1, sessions.FORMER)
+    for expected in pictures[:1:-1]:
+        session.undo_use()
+        assert session.picture is expected
+    with pytest.raises(ValueError, match="no former picture"):
+        session.undo_use()
+    monkeypatch.setattr(sessions, "FORMER_PIXELS", 64 * 48 * 2)
+    for seed in range(3):
+        redraw(session, seed)
+        former = session.use_as_input()["former"]
+    assert former == 2
+    monkeypatch.setattr(sessions, "FORMER_PIXELS", 1)
+    redraw(session)
+    assert session.use_as_input()["former"] == 1, "one can always come back"
+
+
+def test_a_new_picture_forgets_the_former_ones(session):
+    redraw(session)
+    session.use_as_input()
+    event = session.start_with(load_picture(noise(5)), "Another")
+    assert (event["way"], event["edits"], event["former"]) == ("new", 0, 0)
+    with pytest.raises(ValueError, match="no former picture"):
+        session.undo_use()
+
+
+def test_what_came_before_the_oldest_former_picture_stays_in_the_settings(session, tmp_path):
+    for seed in range(sessions.FORMER + 2):
+        redraw(session, seed)
+        session.use_as_input()
+    while session._former:
+        session.undo_use()
+    assert [edit["seed"] for edit in downloaded(session, tmp_path)[1]["earlier"]] == [0, 1]
+
+
+# -- uploads -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    monkeypatch.setattr("page.desk.get_upload_folder", lambda: str(tmp_path / "uploads"))
+    return Desk(shelf_of(flat_model(-0.6), flat_model(0.6)), [])
+
+
+def upload(desk: Desk, session: Session, data: bytes, name: str) -> dict:
+    """What the page is told of an upload; the file must be gone afterwards."""
+    folder = desk.uploads / "abc"
+    folder.mkdir()
+    (folder / "1-random.png").write_bytes(data)
+    answer = desk.uploaded(session, SimpleNamespace(path=str(folder / "1-random.png"), name=name))
+    assert not folder.exists()
+    return told(answer)
+
+
+def told(answer) -> dict:
+    (event,) = (value for key, value in answer[1].items() if key.startswith("slot"))
+    return event
+
+
+@pytest.mark.parametrize("data", [b"nonsense", b"", png(Image.new("RGB", (3, 3))), png(noise())[:2000]])
+def test_a_broken_upload_is_named_and_leaves_the_running_job_alone(desk, session, data):
+    picture = session.picture
+    running = session.redraw(Inpainter(tiny_model()), session.order(posted(hole()), 1, 4, 1))
+    next(running)
+    event = upload(desk, session, data, "my holiday.png")
+    assert event["kind"] == "refused"
+    assert "'my holiday.png'" in event["note"]
+    assert [event["kind"] for event in running][-1] == "done"
+    assert session.picture is picture
+    assert session.result is not None
+
+
+def test_a_good_upload_stops_the_job_when_the_page_takes_it(desk, session):
+    running = session.redraw(Inpainter(tiny_model()), session.order(posted(hole()), 1, 4, 1))
+    next(running)
+    assert upload(desk, session, png(noise(3, (80, 40))), "wide.png")["kind"] == "offer"
+    assert next(running)["kind"] == "frame", "not yet"
+    event = told(desk.take(session))
+    assert (event["kind"], event["way"]) == ("picture", "new")
+    assert event["status"] == "wide.png, 80 × 40"
+    assert list(running) == []
+    assert session.picture.size == (80, 40)
+    assert told(desk.take(session))["note"] == "The picture did not arrive. Please send it again."
+    assert session.picture.size == (80, 40)
+
+
+def test_a_closed_session_holds_nothing(session):
+    redraw(session)
+    session.use_as_input()
+    session.fits(shelf_of(flat_model(0), flat_model(1)))
+    session.offer(png(noise()), "another.png")
+    session.close()
+    kept = [
+        session.picture,
+        session.result,
+        session._offered,
+        session._fits,
+        session._former,
+        session._earlier,
+    ]
+    assert not any(kept)
+    with pytest.raises(ValueError, match="no picture"):
+        session.order(posted(hole()), 1, 1, 1)
+
+
+# -- what is shown is what is kept ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "CMYK", "I;16", "RGB"])
+def test_the_frames_have_the_colours_of_the_download(mode, tmp_path):
+    image = noise().convert("P", palette=Image.Palette.ADAPTIVE, colors=6) if mode == "P" else None
+    image = image or (
+        Image.fromarray(pixels(noise())[..., 0].astype(np.uint16) * 257)
+        if mode == "I;16"
+        else noise().convert(mode)
+    )
+    session = Session()
+    session.start_with(load_picture(image), "Picture")
+    last = redraw(session)[-2]
+    left, top, width, height = last["box"]
+    shown = Image.open(io.BytesIO(base64.b64decode(last["crops"][0].split(",")[1])))
+    patch = session.result.frame.patches[0]
+    result = load_picture(session.result.frame.image()).rgb[top : top + height, left : left + width]
+    assert np.array_equal(patch, result)
+    with Image.open(io.BytesIO(jpeg_bytes(patch, LAST_QUALITY))) as expected:
+        assert np.array_equal(pixels(shown), pixels(expected))
+    if mode in ("L", "1", "LA", "I;16"):
+        assert np.ptp(patch, axis=-1).max() == 0
+        assert np.ptp(pixels(shown), axis=-1).max() == 0
+
+
+def test_a_job_stopped_before_the_page_knows_its_end_leaves_the_result_before(session):
+    redraw(session, seed=1)
+    first = session.result
+    running = session.redraw(Inpainter(tiny_model()), session.order(posted(hole()), 2, 3, 1))
+    for event in running:
+        if event["kind"] == "frame" and event["last"]:
+            break
+    session.cancel()
+    assert list(running) == []
+    assert session.result is first
+
+
+def test_page_and_command_line_store_the_same_settings(session, tmp_path):
+    bundle = save_tiny_bundle(tmp_path / "tiny")
+    noise().save(tmp_path / "face.png")
+    hole().save(tmp_path / "mask.png")
+    line = ["inpaint", "face.png", "--mask=mask.png", "-oout.png", "--seed=7", "--steps=2", "--model=tiny"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "sundae", *line], cwd=tmp_path, env=environment, check=True)
+    redraw(session, seed=7, model=sundae.load(bundle))
+    by_page, settings = downloaded(session, tmp_path)
+    with Image.open(tmp_path / "out.png") as image:
+        assert json.loads(image.info["sundae"]) == settings
+        assert np.array_equal(pixels(image), by_page)
+    assert {"model", "hash", "version", "seed", "steps", "grow", "feather", "mask_rule"} <= set(settings)
+
+
+# -- models --------------------------------------------------------------------------------------------------
+
+
+def test_models_are_loaded_once_and_only_when_needed():
+    night, day = flat_model(-0.6), flat_model(0.6)
+    shelf = shelf_of(night, day)
+    assert shelf[0] is night
+    assert shelf.calls == [0]
+    assert [index for index, _ in shelf.compare(load_picture(noise()))]
+    assert shelf[1] is day
+    assert shelf.calls == [0, 1]
+    shelf.start_all()
+    assert shelf.calls == [0, 1]
+
+
+def grey(value: int) -> Image.Image:
+    return Image.new("RGB", (64, 48), (value,) * 3)
+
+
+def test_the_model_that_fits_is_told_and_used_unless_another_is_asked_for():
+    night, day = flat_model(-0.6, usual=20), flat_model(0.6, usual=20)
+    shelf, session = shelf_of(night, day), Session()
+    for value, best in ((40, 0), (220, 1)):
+        shown = session.start_with(load_picture(grey(value)), "Grey")
+        event = session.fit(shelf)
+        assert (event["picture"], event["model"], event["hint"]) == (shown["number"], best, "")
+        assert session.model(shelf, None) is (night, day)[best]
+        assert session.model(shelf, 1 - best) is (day, night)[best]
+    for bad in (2, -1, "0", 0.5, True, []):
+        with pytest.raises(ValueError, match="The model must be a whole number from 0 to 1"):
+            session.model(shelf, bad)
+
+
+def test_a_picture_that_no_model_knows_is_hinted_at():
+    session, grey_picture = Session(), load_picture(grey(128))
+    session.start_with(grey_picture, "Grey")
+    hint = session.fit(shelf_of(flat_model(-0.6, usual=20), flat_model(0.6, usual=20)))["hint"]
+    assert hint == "The models know aligned faces; this picture may be something else."
+    alone = Session()
+    alone.start_with(grey_picture, "Grey")
+    assert alone.fit(shelf_of(flat_model(0.6, usual=20)))["hint"].startswith("The model knows")
+    one_knows = Session()
+    one_knows.start_with(grey_picture, "Grey")
+    assert one_knows.fit(shelf_of(flat_model(-0.6, usual=20), flat_model(0.0, usual=20)))["hint"] == ""
+
+
+def test_a_single_model_is_not_compared_before_it_redraws(session, monkeypatch):
+    monkeypatch.setattr(shelves, "compare", lambda *_: pytest.fail("nothing to choose from"))
+    model = flat_model(0)
+    assert session.model(shelf_of(model), None) is model
+
+
+def test_a_picture_is_compared_once_however_many_ask(session, monkeypatch):
+    calls = []
+    monkeypatch.setattr(shelves, "compare", lambda models, picture: calls.append(1) or real(models, picture))
+    real, shelf = sundae.fit.compare, shelf_of(flat_model(-0.6), flat_model(0.6))
+    threads = [threading.Thread(target=session.fit, args=(shelf,)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    session.start_with(load_picture(noise(1)), "Another")
+    session.model(shelf, None)
+    assert len(calls) == 2
+
+
+def test_a_model_that_cannot_be_loaded_is_passed_over_and_said_once(session, caplog):
+    day = flat_model(0.6)
+    shelf = shelf_of(ValueError("expected a whole bundle, got half of one"), day)
+    assert session.fit(shelf)["model"] == 1
+    assert session.model(shelf, None) is day
+    with pytest.raises(ValueError, match="half of one"):
+        session.model(shelf, 0)
+    assert [record.message for record in caplog.records] == [
+        "the model 0 cannot be loaded: expected a whole bundle, got half of one"
+    ]
+
+
+def test_programs_name_a_model_or_get_the_one_that_fits(tmp_path):
+    names = [
+        str(save_flat_bundle(tmp_path / name, value, 20)) for name, value in (("night", -0.6), ("day", 0.6))
+    ]
+    shelf = Shelf(names)
+    assert shelf.choose(load_picture(grey(40)), "").name == "night"
+    assert shelf.choose(load_picture(grey(220)), "").name == "day"
+    assert shelf.choose(load_picture(grey(220)), "night").name == "night"
+    with pytest.raises(ValueError, match=r"The model must be one of night, day$"):
+        shelf.choose(load_picture(grey(220)), "photo")
+
+
+def test_the_box_offers_what_can_redraw_the_default_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["sundae.bundles"], "weights_folder", lambda: tmp_path)
+    monkeypatch.setattr(shelves, "weights_folder", lambda: tmp_path)
+    assert in_the_box() == ["illustrated-1024"], "to be complained about by whoever loads it"
+    for name in ("photo-1024", "illustrated-1024", "abstract-64"):
+        save_tiny_bundle(tmp_path / name)
+    save_bundle(tmp_path / "tokenizer-only", {"tokenizer": tiny_tokenizer()}, {})
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text("{")
+    assert in_the_box() == ["illustrated-1024", "abstract-64", "photo-1024"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["illustrated-1024", "photo-1024"], ["Illustrated", "Photo"]),
+        (["photo-1024", "photo-256"], ["photo-1024", "photo-256"]),
+        (["/home/me/runs/my_model", "someone/oil-paint-512"], ["My model", "Oil paint"]),
+        (["<b>-1", "${x}`{{y}}"], ["B", "Xy"]),
+        (["1024", "-7"], ["1024", "-7"]),
+    ],
+)
+def test_models_have_short_names(names, expected):
+    assert labels(names) == expected

@@ -1,4 +1,4 @@
-"""The evaluation: measures against values worked out by hand, questions on pictures whose answer is known."""
+"""The evaluation on portraits: measures worked out by hand, questions on pictures whose answer is known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ import cv2
 import numpy as np
 import pytest
 
-from train import contact_sheet, evaluate, features, portraits
+import sundae
+from train import (
+    contact_sheet,
+    evaluate,
+    features,
+    fills,
+    judge_portraits,
+    portrait_context,
+    portraits,
+    records,
+)
+from train.judge import Setup
 
 SIZE = 512
 FIRST = portraits.HELD_OUT.start
@@ -55,7 +66,7 @@ def test_wilson_interval_by_hand() -> None:
 
 
 def test_identical_pictures_are_perfect(drawn: list[portraits.Portrait]) -> None:
-    assert evaluate.whole_picture(drawn[0].image, drawn[0].image) == {
+    assert fills.whole_picture(drawn[0].image, drawn[0].image) == {
         "psnr": math.inf,
         "ssim": pytest.approx(1),
     }
@@ -80,17 +91,17 @@ def test_receptive_field_is_what_the_last_scale_sees() -> None:
 
 def test_feature_distance_grows_with_damage_and_looks_at_the_hole(drawn: list[portraits.Portrait]) -> None:
     net, truth, hole = features.RandomFeatures(), drawn[0].image, eye_hole()
-    fill = {name: evaluate.opencv_fill(truth, hole, cv2.INPAINT_TELEA) for name in ("telea",)}
+    fill = {name: fills.opencv_fill(truth, hole, cv2.INPAINT_TELEA) for name in ("telea",)}
     fill["noise"] = np.where(
         hole[..., None], np.random.default_rng(0).integers(0, 256, truth.shape, np.uint8), truth
     )
     fill["same"] = truth
-    measured = evaluate.inside_hole(truth, fill, hole, net)
+    measured = judge_portraits.inside_hole(truth, fill, hole, net)
     distance = {name: value["feature_distance"] for name, value in measured.items()}
     assert 0 == distance["same"] < distance["telea"] < distance["noise"]
     elsewhere = truth.copy()
     elsewhere[-20:] = 0
-    assert evaluate.inside_hole(truth, {"x": elsewhere}, hole, net)["x"] == {
+    assert judge_portraits.inside_hole(truth, {"x": elsewhere}, hole, net)["x"] == {
         "psnr": math.inf,
         "feature_distance": 0,
     }
@@ -101,16 +112,16 @@ def test_opencv_changes_the_hole_alone_and_does_not_look_under_it(
     drawn: list[portraits.Portrait], method: int
 ) -> None:
     truth, hole = drawn[1].image, eye_hole()
-    filled = evaluate.opencv_fill(truth, hole, method)
+    filled = fills.opencv_fill(truth, hole, method)
     assert np.array_equal(filled[~hole], truth[~hole])
     assert not np.array_equal(filled[hole], truth[hole])
     covered = np.where(hole[..., None], np.uint8(7), truth)
-    assert np.array_equal(evaluate.opencv_fill(covered, hole, method), filled)
+    assert np.array_equal(fills.opencv_fill(covered, hole, method), filled)
 
 
 def test_smooth_fill_changes_the_hole_alone(drawn: list[portraits.Portrait]) -> None:
     truth, hole = drawn[1].image, eye_hole()
-    filled = evaluate.smooth_fill(truth, hole)
+    filled = fills.smooth_fill(truth, hole)
     assert np.array_equal(filled[~hole], truth[~hole])
     assert not np.array_equal(filled[hole], truth[hole])
 
@@ -120,32 +131,34 @@ def test_originals_show_their_own_iris(drawn: list[portraits.Portrait]) -> None:
     for portrait in drawn:
         look = portrait.attributes
         if not look.sunglasses:
-            renderings = features.with_each_iris(look, SIZE)
-            where = features.iris_pixels(renderings, hole)
-            assert features.enough(where)
-            assert features.iris_by_rendering(portrait.image, renderings, where) == look.iris
-            assert features.iris_by_ring(portrait.image, renderings) == look.iris
+            renderings = portrait_context.with_each_iris(look, SIZE)
+            where = portrait_context.iris_pixels(renderings, hole)
+            assert portrait_context.enough(where)
+            assert portrait_context.iris_by_rendering(portrait.image, renderings, where) == look.iris
+            assert portrait_context.iris_by_ring(portrait.image, renderings) == look.iris
             asked += 1
     assert asked >= 4
 
 
 def test_iris_is_read_from_another_shape_of_eye(drawn: list[portraits.Portrait]) -> None:
     look = blank(drawn[0].attributes)
-    renderings = features.with_each_iris(look, SIZE)
-    where = features.iris_pixels(renderings, eye_hole())
+    renderings = portrait_context.with_each_iris(look, SIZE)
+    where = portrait_context.iris_pixels(renderings, eye_hole())
     for name in portraits.IRIS_COLOURS:
         for shape in ("almond", "round", "upturned"):
             other = portraits.draw_attributes(replace(look, iris=name, eye_shape=shape), SIZE).image
             other = np.roll(other, (2, -2), (0, 1))  # 4 px of the design
-            assert features.iris_by_rendering(other, renderings, where) == name
+            assert portrait_context.iris_by_rendering(other, renderings, where) == name
 
 
 def test_dark_lenses_hide_the_iris(drawn: list[portraits.Portrait]) -> None:
     look = replace(drawn[0].attributes, glasses="square", sunglasses=True)
     hole = eye_hole()
-    assert not features.enough(features.iris_pixels(features.with_each_iris(look, SIZE), hole))
+    assert not portrait_context.enough(
+        portrait_context.iris_pixels(portrait_context.with_each_iris(look, SIZE), hole)
+    )
     portrait = portraits.draw_attributes(look, SIZE, labels=True)
-    answers = evaluate.context(portrait, {"original": portrait.image}, "one_eye", hole)
+    answers = portrait_context.context(portrait, {"original": portrait.image}, "one_eye", hole)
     assert set(answers) == {"glasses"}
     assert answers["glasses"]["original"] == 1
 
@@ -154,39 +167,43 @@ def test_dark_lenses_hide_the_iris(drawn: list[portraits.Portrait]) -> None:
 def test_glasses_are_seen_and_missed(drawn: list[portraits.Portrait], kind: str) -> None:
     look = replace(drawn[2].attributes, glasses=kind, sunglasses=False)
     portrait, hole = portraits.draw_attributes(look, SIZE, labels=True), eye_hole()
-    without = features.without_glasses(look, SIZE)
-    where = features.glasses_pixels(portrait, without, hole)
-    assert features.enough(where)
+    without = portrait_context.without_glasses(look, SIZE)
+    where = portrait_context.glasses_pixels(portrait, without, hole)
+    assert portrait_context.enough(where)
     assert not where[~hole].any()
-    assert features.kept_share(portrait.image, portrait.image, without, where) == 1
-    assert features.kept_share(without, portrait.image, without, where) == 0
-    smooth = evaluate.smooth_fill(portrait.image, hole)
-    assert features.kept_share(smooth, portrait.image, without, where) < 0.5
+    assert portrait_context.kept_share(portrait.image, portrait.image, without, where) == 1
+    assert portrait_context.kept_share(without, portrait.image, without, where) == 0
+    smooth = fills.smooth_fill(portrait.image, hole)
+    assert portrait_context.kept_share(smooth, portrait.image, without, where) < 0.5
     noise = np.random.default_rng(0).integers(0, 256, portrait.image.shape, np.uint8)
-    assert features.kept_share(noise, portrait.image, without, where) < 0.4
+    assert portrait_context.kept_share(noise, portrait.image, without, where) < 0.4
     shifted = np.roll(portrait.image, 1, 1)  # 2 px of the design
-    assert features.kept_share(shifted, portrait.image, without, where) > 0.6
+    assert portrait_context.kept_share(shifted, portrait.image, without, where) > 0.6
 
 
 def test_skin_of_originals_fits_and_another_tone_does_not(drawn: list[portraits.Portrait]) -> None:
     hole = half_hole()
     for portrait in drawn[:3]:
         look, tones = portrait.attributes, list(portraits.SKIN_TONES)
-        areas = features.skin_areas(portrait.labels, hole)
+        assert portrait.labels is not None
+        areas = portrait_context.skin_areas(portrait.labels, hole)
         assert areas
         assert all(not area[~hole].any() for area in areas.values())
-        own = features.skin_difference(portrait.image, portrait.image, areas)
+        own = portrait_context.skin_difference(portrait.image, portrait.image, areas)
         assert own == {"ciede2000": pytest.approx(0, abs=1e-6), "cie76": pytest.approx(0, abs=1e-6)}
         other = tones[(tones.index(look.skin) + 1) % len(tones)]
         mixed = np.where(
             hole[..., None], portraits.draw_attributes(replace(look, skin=other), SIZE).image, portrait.image
         )
-        assert features.skin_difference(mixed, portrait.image, areas)["ciede2000"] > evaluate.SKIN_GOAL
+        assert (
+            portrait_context.skin_difference(mixed, portrait.image, areas)["ciede2000"]
+            > portrait_context.SKIN_GOAL
+        )
 
 
 def fake_record(seed: int) -> dict:
-    answers = dict.fromkeys(evaluate.JUDGED, seed % 2 == 0)
-    values = {m: {"psnr": 20.0 + seed, "feature_distance": 0.5} for m in evaluate.METHODS}
+    answers = dict.fromkeys(portrait_context.JUDGED, seed % 2 == 0)
+    values = {m: {"psnr": 20.0 + seed, "feature_distance": 0.5} for m in fills.METHODS}
     hole = {"methods": values, "context": {"iris": answers}, "steps": 3, "seconds": 1.0}
     return {"seed": seed, "tokenizer": {"psnr": 30.0, "ssim": 0.9}, "holes": {"one_eye": hole}}
 
@@ -198,26 +215,37 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
         measured.append(seed)
         return fake_record(seed)
 
-    evaluate.complete(path, "a", range(3), measure)
+    records.complete(path, "a", range(3), measure)
     with open(path, "a", encoding="utf-8") as file:
         file.write('{"key": "a", "se')  # a crash while writing
-    records = evaluate.complete(path, "a", range(5), measure)
+    finished = records.complete(path, "a", range(5), measure)
     assert measured == [0, 1, 2, 3, 4]
-    assert [record["seed"] for record in records] == measured
-    assert list(evaluate.read_records(path, "a")) == measured
-    evaluate.complete(path, "other model", range(2), measure)
+    assert [record["seed"] for record in finished] == measured
+    assert list(records.read_records(path, "a", "seed")) == measured
+    records.complete(path, "other model", range(2), measure)
     assert measured[5:] == [0, 1]
-    assert len(evaluate.read_records(path, "a")) == 5
+    assert len(records.read_records(path, "a", "seed")) == 5
 
 
 def test_a_run_out_of_time_gives_a_prefix(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    evaluate.complete(path, "a", range(2), fake_record)
-    assert [r["seed"] for r in evaluate.complete(path, "a", range(9), fake_record, max_minutes=0)] == [0, 1]
+    records.complete(path, "a", range(2), fake_record)
+    assert [r["seed"] for r in records.complete(path, "a", range(9), fake_record, max_minutes=0)] == [0, 1]
 
 
-def test_summary_and_tables() -> None:
-    summary = evaluate.summarise([fake_record(seed) for seed in range(5)], ["one_eye"])
+def test_a_picture_without_record_is_left_out(tmp_path: Path) -> None:
+    def measure(seed: int) -> dict | None:
+        return None if seed == 1 else fake_record(seed)
+
+    finished = records.complete(tmp_path / "records.jsonl", "a", range(3), measure)
+    assert [record["seed"] for record in finished] == [0, 2]
+
+
+def test_summary_and_tables(model: sundae.Model) -> None:
+    setup = Setup(model, sundae.SamplerConfig(), ["one_eye"], features.RandomFeatures())
+    judge = judge_portraits.Portraits(setup)
+    assert list(judge.items) == list(portraits.HELD_OUT)
+    summary = judge.summarise([fake_record(seed) for seed in range(5)])
     assert summary["portraits"] == 5
     assert summary["seeds"] == [0, 4]
     assert summary["holes"]["one_eye"]["sundae"]["psnr"] == summary["holes"]["all"]["sundae"]["psnr"] == 22
@@ -226,16 +254,17 @@ def test_summary_and_tables() -> None:
     summary |= {"model": "m", "prior_hash": "0" * 64, "sampler": {"steps": 24}}
     summary |= {"random_features": {"seed": 0, "receptive_field": 68, "sha256": FEATURES_HASH}}
     json.dumps(summary, allow_nan=False)
-    text = evaluate.tables(summary)
+    text = judge.tables(summary)
     assert "| one eye | 22.0 / 500.0 |" in text
     assert "**60 %**" in text
     assert "n = 5" in text
 
 
 def test_bad_arguments() -> None:
-    for bad in (["--count", "0"], ["--masks", "nose"], ["--first", "-1"]):
-        with pytest.raises(SystemExit):
-            evaluate.parse(bad)
+    bad = (["--count", "0"], ["--masks", "nose"], ["--first", "-1"], ["--count", "x"], ["--held-out", "0.1"])
+    for words in bad:
+        with pytest.raises(ValueError, match=r"^[^\n]+$"):
+            evaluate.parse(words)
     assert evaluate.parse(["--masks", "hair", "mouth", "--temperature-end", "0.2"]).masks == ["mouth", "hair"]
 
 

@@ -20,6 +20,7 @@ from sundae.image import (
     MAX_SIDE,
     MIN_SIDE,
     Picture,
+    in_own_colours,
     jpeg_bytes,
     load_picture,
     png_bytes,
@@ -366,6 +367,18 @@ def test_bad_sources_are_refused_in_one_line(tmp_path):
             assert "\n" not in message, name
 
 
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", encoded(Image.new("RGB", (4, 4)), "PNG"), encoded(sample("RGB"), "PNG")[:300]]
+)
+def test_messages_name_what_has_no_name_itself(data):
+    """Of bytes and streams: an empty file, none, one too small, half of one."""
+    for source in (data, io.BytesIO(data)):
+        with pytest.raises(ValueError, match=r"got 'my face\.png'"):
+            load_picture(source, "my face.png")
+        with pytest.raises(ValueError, match=r"^((?!my face).)*$"):
+            load_picture(io.BytesIO(data))
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
 def test_truncated_files_are_refused(form):
     data = encoded(sample("RGB", 64, 64), form)
@@ -476,6 +489,18 @@ def test_inside_the_hole_the_patch_shows(edit):
         assert np.abs(shown - luma[..., None])[visible].max(initial=0) <= near
 
 
+@settings(max_examples=120, deadline=None)
+@given(edits())
+def test_own_colours_are_those_of_the_finished_picture(edit):
+    picture, box, patch, hole = edit
+    finished = replace_pixels(picture, box, patch, hole)
+    shown = in_own_colours(picture, box, patch, hole)
+    assert np.array_equal(shown, load_picture(finished).rgb[box.slices])
+    again = replace_pixels(picture, box, shown, hole)
+    assert np.array_equal(stored(again), stored(finished)) or picture.image.mode in ("P", "PA")
+    assert np.array_equal(load_picture(again).rgb, load_picture(finished).rgb)
+
+
 def test_a_palette_picture_takes_the_nearest_colour():
     picture = load_picture(sample("P"))
     patch = np.random.default_rng(1).integers(0, 256, (20, 24, 3), np.uint8)
@@ -521,6 +546,8 @@ def test_patches_that_do_not_fit_are_refused():
     for box in (Box(-1, 0, 3, 4), Box(22, 0, 26, 4), Box(0, 18, 4, 22), Box(4, 4, 4, 8), Box(0, 0, 5, 4)):
         with pytest.raises(ValueError, match="expected"):
             replace_pixels(picture, box, patch, hole)
+        with pytest.raises(ValueError, match="expected"):
+            in_own_colours(picture, box, patch, hole)
     for wrong in ((patch.astype(float), hole), (patch, hole.astype(np.uint8)), (patch[:, :, :2], hole)):
         with pytest.raises(ValueError, match="expected"):
             replace_pixels(picture, Box(0, 0, 4, 4), *wrong)

@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from tinyrun import build, encode, export_to, prior_run, prior_words
 
-from train import checkpoints, run, settings, train_prior, train_tokenizer
+from train import checkpoints, encode_dataset, run, settings, train_prior, train_tokenizer
 from train.checkpoints import Checkpoints, load_state
-from train.data import FolderSource, folder_classes
+from train.data import FolderSource, RandomCrops, Subset, folder_class, folder_classes, sound_picture
 from train.tokens import HoledTokens, TokenShards
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "train" / "configs").glob("*.toml"))
+LAUNCHES = sorted((ROOT / "train" / "launch").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,64 @@ def test_parts_of_a_batch_add_up_to_the_batch(house):
         assert a == pytest.approx(b, abs=1e-4)
     for name, value in whole["denoiser"].items():
         assert torch.allclose(value, cut["denoiser"][name], atol=2e-3), name
+
+
+# -- launching -----------------------------------------------------------------------------------------------
+
+FEWER = {
+    "one-gpu": (),
+    "eight-gpus": ("--num_processes", 2),
+    "two-nodes": ("--num_machines", 1, "--num_processes", 1),
+}
+
+
+@pytest.mark.parametrize("path", LAUNCHES, ids=lambda path: path.stem)
+def test_launch_files_start_a_dry_run(path):
+    """With fewer processes than they name; of several one tells."""
+    launch = ("-m", "accelerate.commands.launch", "--config_file", path, *FEWER[path.stem])
+    words = ("train/train_prior.py", "--config", "train/configs/prior-illustrated.toml", "--dry_run")
+    result = subprocess.run(
+        command(*launch, *words), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("an epoch:") == result.stdout.count("M parameters") == 1
+
+
+@pytest.mark.parametrize(
+    "stage", [train_tokenizer, encode_dataset, train_prior], ids=lambda s: s.__name__[6:]
+)
+@pytest.mark.parametrize(
+    ("variable", "name"), [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed"), ("MEGATRON_LM", "Megatron-LM")]
+)
+def test_models_in_pieces_are_refused(monkeypatch, stage, variable, name):
+    """Their states would be written as if they were whole; the launcher's variables ask for them."""
+    monkeypatch.setenv(f"ACCELERATE_USE_{variable}", "true")
+    for words in (["--unknown", "1"], ["--dry-run"]):
+        with pytest.raises(
+            ValueError, match=rf"^expected a launch with the whole model .* got {name}: use .*torchrun"
+        ):
+            stage.main(words)
+
+
+def test_no_launch_file_asks_for_pieces():
+    assert len(LAUNCHES) == 3
+    for path in LAUNCHES:
+        lines = [line.partition(":") for line in path.read_text().splitlines() if not line.startswith("#")]
+        kind = next(value.strip(' "') for key, _, value in lines if key == "distributed_type")
+        assert kind in ("NO", "MULTI_GPU")
+
+
+def test_a_step_keeps_away_from_the_cache_that_grows(house, monkeypatch):
+    """oneDNN's GELU, going backwards, keeps memory for every new number of hidden cells."""
+    seen, forward = [], train_prior.PriorObjective.forward
+
+    def watched(self, *batch):
+        seen.append(torch.backends.mkldnn.enabled)
+        return forward(self, *batch)
+
+    monkeypatch.setattr(train_prior.PriorObjective, "forward", watched)
+    prior_run(house, "cache", 3)
+    assert seen == [False] * 3 and torch.backends.mkldnn.enabled
 
 
 # -- stopping ------------------------------------------------------------------------------------------------
@@ -193,6 +252,28 @@ def test_a_full_disk_leaves_the_state_before(tmp_path, monkeypatch):
     assert kept.load() == {"step": 1}
 
 
+def test_a_full_disk_while_encoding_leaves_the_shards_before(house, monkeypatch):
+    """The second shard meets a full disk; what is there stays, and a repeated run goes on from it."""
+    written, sync = [], os.fsync
+
+    def full(number: int) -> None:
+        written.append(number)
+        if len(written) > 2:  # the index and the first shard
+            raise OSError(28, "No space left on device")
+        sync(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encode_dataset.os, "fsync", full)
+        with pytest.raises(
+            ValueError, match=r"^expected to write .*-00001.npy: No space left on device; finished"
+        ):
+            encode(house, "no-room")
+    assert sorted(path.name[-9:] for path in (house / "no-room").iterdir()) == ["00000.npy", "ndex.json"]
+    encode(house, "no-room")
+    again, whole = TokenShards(house / "no-room"), TokenShards(house / "tokens")
+    assert all(np.array_equal(again.grid(i, 1), whole.grid(i, 1)) for i in range(12))
+
+
 def test_files_that_are_no_states_are_told(tmp_path, house):
     (tmp_path / "notes.pt").write_text("hello")
     for path in (tmp_path / "notes.pt", tmp_path / "none.pt", tmp_path):
@@ -246,12 +327,19 @@ def test_every_settings_file_builds(path, capsys):
     assert "M parameters" in output and "GFLOP forward" in output and "an epoch:" in output
 
 
-def test_settings_of_another_stage_are_refused():
-    config = ROOT / "train" / "configs" / "tokenizer-illustrated.toml"
-    with pytest.raises(
-        ValueError, match=r"unknown setting 'data' in .*tokenizer-illustrated.toml and the command line"
-    ):
-        settings.parse(train_prior.PriorSettings, "", ["--config", str(config)])
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        (train_prior.PriorSettings, "tokenizer-illustrated"),
+        (train_tokenizer.TokenizerSettings, "prior-illustrated"),
+    ],
+    ids=["prior", "tokenizer"],
+)
+def test_settings_of_another_stage_are_refused(cls, name):
+    config = ROOT / "train" / "configs" / f"{name}.toml"
+    message = rf"^unknown setting '\w+' and \d+ more in .*{name}.toml and the command line; .* another stage or model\?$"
+    with pytest.raises(ValueError, match=message):
+        settings.parse(cls, "", ["--config", str(config)])
 
 
 @pytest.mark.parametrize(
@@ -273,14 +361,44 @@ def test_damaged_pictures_are_told_and_passed_over(tmp_path, capsys):
     (tmp_path / "2.png").write_bytes(data[: len(data) // 2])
     source = FolderSource(tmp_path, 32)
     assert [file.name for file in source.files] == ["0.png", "2.png", "3.png"]
-    assert source[1][0, 0].tolist() == [180, 0, 0]
+    assert sound_picture(source, 1)[0, 0].tolist() == [180, 0, 0]
     output = capsys.readouterr()
     assert "1 of 4 files are no pictures" in output.out
     assert "1.png" in output.err and "damaged picture" in output.err and "2.png" in output.err
     (tmp_path / "0.png").unlink()
     (tmp_path / "3.png").unlink()
     with pytest.raises(ValueError, match="found only damaged ones"):
-        FolderSource(tmp_path, 32)[0]
+        sound_picture(FolderSource(tmp_path, 32), 0)
+
+
+def test_a_held_out_picture_never_takes_a_damaged_ones_place(tmp_path):
+    for i in range(6):
+        Image.new("RGB", (32, 32), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:60])
+    training = Subset(FolderSource(tmp_path, 32), [1, 2, 5])  # 3 is held out
+    assert [int(sound_picture(training, i)[0, 0, 0]) for i in range(3)] == [40, 200, 200]
+    crops = RandomCrops(training, 32, 1, 0, 6, 0.0)
+    seen = {round(float(crops[i][0][0, 0, 0, 0]) * 127.5 + 127.5) for i in range(6)}
+    assert seen == {40, 200}
+
+
+def test_pictures_are_read_upright_and_in_eight_bits(tmp_path, capsys):
+    """Pillow alone would clip 16-bit greys to white, and show what a camera stored on its side."""
+    ramp = np.arange(0, 64, dtype=np.uint8)[None].repeat(64, 0)  # darker to the left
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(np.rot90(ramp)).save(tmp_path / "a-turned.png", exif=exif)
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(tmp_path / "b-deep.png")
+    Image.fromarray(ramp).convert("LA").save(tmp_path / "c-alpha.png")
+    Image.fromarray(ramp).convert("P").save(tmp_path / "d-palette.png")
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "e-float.tif")
+    source = FolderSource(tmp_path, 64)
+    assert len(source) == 4
+    for i in range(4):
+        assert np.array_equal(source[i], ramp[..., None].repeat(3, -1)), source.name(i)
+    output = capsys.readouterr()
+    assert "e-float.tif: expected 8 or 16 bits per channel, got mode F" in output.err
+    assert "1 of 5 files are no pictures" in output.out
 
 
 def test_pictures_below_the_asked_size_are_left_out(tmp_path, capsys):
@@ -288,7 +406,7 @@ def test_pictures_below_the_asked_size_are_left_out(tmp_path, capsys):
         Image.new("RGB", (64, side)).save(tmp_path / f"{side}.png")
     assert [file.name for file in FolderSource(tmp_path, 32, min_side=32).files] == ["32.png", "64.png"]
     assert "1 of 3 pictures are smaller than 32 px and left out" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="of at least 100 px below .*, found 3 smaller ones"):
+    with pytest.raises(ValueError, match=r"of at least 100 px below .*, found 3 smaller ones"):
         FolderSource(tmp_path, 32, min_side=100)
 
 
@@ -305,12 +423,27 @@ def test_classes_are_the_folders(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32)).save(tmp_path / name)
     source = FolderSource(tmp_path, 32)
-    names, label = folder_classes(source)
-    assert names == ["ant", "cat"]
-    assert [label(i) for i in range(3)] == [0, 1, 1]
+    assert folder_classes(source) == ["ant", "cat"]
+    assert [folder_class(source, i) for i in range(3)] == ["ant", "cat", "cat"]
     Image.new("RGB", (32, 32)).save(tmp_path / "stray.png")
     with pytest.raises(ValueError, match=r"in a folder named for its class, got stray.png"):
         folder_classes(FolderSource(tmp_path, 32))
+
+
+def test_a_class_has_one_number_in_every_part(house):
+    """Also where a part has no picture of some classes."""
+    for i in range(12):
+        path = house / "classes" / f"class-{i:02}" / f"{i}.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes((house / "pictures" / f"{i}.png").read_bytes())
+    sides = {}
+    for part in ("training", "held_out"):
+        words = ("--data", str(house / "classes"), "--labels", "true", "--part", part, "--held-out", "0.4")
+        encode(house, f"classes-{part}", *words)
+        sides[part] = TokenShards(house / f"classes-{part}")
+    assert [side.classes for side in sides.values()] == [12, 12]
+    found = [side.label(i) for side in sides.values() for i in range(len(side))]
+    assert sorted(found) == list(range(12)) and found != list(range(12))
 
 
 def test_versions_of_a_picture_stay_on_one_side(house):
@@ -361,6 +494,31 @@ def test_links_may_be_added_to_trained_weights_and_nothing_else(house):
         prior_run(house, "another", 1, *from_plain, "--model.head_dim", "4")
 
 
-def test_a_label_out_of_range_is_told(house):
+def test_an_untrained_tokenizer_is_told_before_it_spoils_a_prior(house, capsys):
+    """Stopped before its codebooks started, it calls everything by one code."""
+    words = ["--config", str(house / "tokenizer.toml"), "--out", str(house / "raw"), "--steps", "1"]
+    train_tokenizer.main(words)
+    export_to(house, "raw-export", "--tokenizer", str(house / "raw"))
+    encode(house, "few")
+    assert "warning" not in capsys.readouterr().err
+    encode(house, "raw-tokens", "--tokenizer", str(house / "raw-export"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: the tokens in") and "use 1 of the 16 codes of book 1" in line
+    tokens = ("--tokens", str(house / "raw-tokens"), "--validation", str(house / "raw-tokens"))
+    with pytest.raises(
+        ValueError, match=r"^expected a trained tokenizer in .*raw-export, got one whose codes are all"
+    ):
+        prior_run(house, "of-raw", 1, *tokens, "--tokenizer", str(house / "raw-export"))
+
+
+def test_tokens_for_another_model_are_told(house):
     with pytest.raises(ValueError, match=r"for a model with .*'classes': 3.*, got .*'classes': 0"):
         prior_run(house, "labels", 1, "--model.classes", "3")
+    index = json.loads((house / "tokens" / "index.json").read_text())
+    (house / "fewer").mkdir()
+    (house / "fewer" / "index.json").write_text(json.dumps(index | {"classes": 2}))
+    np.save(house / "fewer" / "tokens-0.npy", np.zeros((1, 2, 4, 4, 2), np.uint16))
+    np.save(house / "fewer" / "labels-0.npy", np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match=r"expected tokens in .*fewer for a model with"):
+        prior_run(house, "labels", 1, "--validation", str(house / "fewer"))
+    assert not (house / "labels").exists()

@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import TOKENIZER, tiny_tokenizer
+from tiny import TOKENIZER, tiny_taming, tiny_tokenizer
 
-from sundae.tokenizer import LinearCodec, ResidualQuantizer, Tokenizer, TokenizerConfig
+from sundae.tokenizer import LinearCodec, PictureTokenizer, ResidualQuantizer, Tokenizer, TokenizerConfig
 
 HALOED = tiny_tokenizer()
 DEEPER = tiny_tokenizer(
@@ -17,7 +17,7 @@ DEEPER = tiny_tokenizer(
 )
 
 
-def random_tokens(tokenizer: Tokenizer, h: int, w: int, batch: int = 1, seed: int = 0) -> torch.Tensor:
+def random_tokens(tokenizer: PictureTokenizer, h: int, w: int, batch: int = 1, seed: int = 0) -> torch.Tensor:
     config = tokenizer.config
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(config.codebook_size, (batch, h, w, config.depth), generator=generator)
@@ -127,34 +127,6 @@ def test_fresh_tokenizer_is_the_codec_alone():
     assert torch.allclose(tokenizer.render(codec.encode(image)), codec.decode(codec.encode(image)), atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 1, 16, 16), (1, 3, 16, 15), (1, 3, 12, 16)])
-def test_bad_pictures_are_refused(shape):
-    with pytest.raises(ValueError, match=r"^expected an image .* multiples of 8, got .*$"):
-        HALOED.encode(torch.zeros(shape))
-
-
-@pytest.mark.parametrize(
-    "tokens",
-    [
-        torch.zeros(1, 2, 2, 1, dtype=torch.int64),
-        torch.zeros(2, 2, 2, dtype=torch.int64),
-        torch.zeros(1, 2, 2, 2, dtype=torch.int32),
-        torch.full((1, 2, 2, 2), 16),
-        torch.full((1, 2, 2, 2), -1),
-    ],
-    ids=["depth", "rank", "dtype", "above", "below"],
-)
-def test_bad_tokens_are_refused(tokens):
-    with pytest.raises(ValueError, match=r"^expected tokens .*, got .*$"):
-        HALOED.decode(tokens)
-
-
-@pytest.mark.parametrize("window", [(0, 0, 0, 1), (-1, 0, 1, 1), (0, 0, 4, 1), (0, 2, 1, 2), (0, 0, 1, 4)])
-def test_bad_windows_are_refused(window):
-    with pytest.raises(ValueError, match=r"^expected a window inside the 3x3 grid, got .*$"):
-        HALOED.decode_window(random_tokens(HALOED, 3, 3), *window)
-
-
 @pytest.mark.parametrize(
     "values",
     [
@@ -168,3 +140,38 @@ def test_bad_windows_are_refused(window):
 def test_bad_configs_are_refused(values):
     with pytest.raises(ValueError, match=r"^expected .*, got .*$"):
         TokenizerConfig(**values)
+
+
+# -- what every tokenizer refuses ----------------------------------------------------------------------------
+
+EVERY = pytest.mark.parametrize("tokenizer", [HALOED, tiny_taming()], ids=["native", "taming"])
+
+
+@EVERY
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 1, 16, 16), (1, 3, 16, 15), (1, 3, 18, 16)])
+def test_bad_pictures_are_refused(tokenizer, shape):
+    factor = tokenizer.config.downsample_factor
+    with pytest.raises(ValueError, match=rf"^expected an image .* multiples of {factor}, got .*$"):
+        tokenizer.encode(torch.zeros(shape))
+
+
+@EVERY
+@pytest.mark.parametrize("wrong", ["depth", "rank", "dtype", "above", "below"])
+def test_bad_tokens_are_refused(tokenizer, wrong):
+    tokens = random_tokens(tokenizer, 2, 2)
+    changed = {
+        "depth": tokens.repeat(1, 1, 1, 3),
+        "rank": tokens[0],
+        "dtype": tokens.int(),
+        "above": tokens.index_fill(1, torch.tensor([1]), tokenizer.config.codebook_size),
+        "below": tokens.index_fill(1, torch.tensor([1]), -1),
+    }
+    with pytest.raises(ValueError, match=r"^expected tokens .*, got .*$"):
+        tokenizer.decode(changed[wrong])
+
+
+@EVERY
+@pytest.mark.parametrize("window", [(0, 0, 0, 1), (-1, 0, 1, 1), (0, 0, 4, 1), (0, 2, 1, 2), (0, 0, 1, 4)])
+def test_bad_windows_are_refused(tokenizer, window):
+    with pytest.raises(ValueError, match=r"^expected a window inside the 3x3 grid, got .*$"):
+        tokenizer.decode_window(random_tokens(tokenizer, 3, 3), *window)

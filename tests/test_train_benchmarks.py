@@ -93,7 +93,7 @@ def test_waiting_for_slow_pictures_is_counted(tmp_path, unwatched, monkeypatch):
     class Slow(encode_dataset.Versions):
         def __getitem__(self, item):
             time.sleep(0.02)
-            return np.zeros((2, 8, 8, 3), np.uint8)
+            return np.zeros((2, 8, 8, 3), np.uint8), None
 
     monkeypatch.setattr(encode_dataset, "Versions", Slow)
     words = [

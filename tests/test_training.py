@@ -11,8 +11,9 @@ from tinyrun import build, encode, export_to, prior_run
 
 import sundae
 from sundae.checkpoint import TOKENIZERS, load_tokenizer
+from sundae.hourglass import class_labels
 from sundae.tokenizer import ResidualQuantizer
-from train import export, losses, run, settings, train_prior, train_tokenizer
+from train import export, losses, run, samples, settings, train_prior, train_tokenizer
 from train.checkpoints import load_state, save_atomically
 from train.codebook import CodebookTrainer, kmeans, perplexity, straight_through
 from train.data import FolderSource, RandomCrops, Subset, open_source, split, to_tensor
@@ -254,6 +255,58 @@ def test_bad_settings_are_refused(tmp_path, text, words, message):
         parsed(tmp_path, text, *words)
 
 
+@pytest.mark.parametrize("flag", ["--dry-run", "--dry_run"])
+def test_a_dry_run_is_asked_for_as_settings_are(flag):
+    options, flags = settings.parse(Outer, "test", [flag, "--name", "x"])
+    assert flags.dry_run and options.name == "x"
+
+
+class Fails(torch.utils.data.Dataset):
+    """A set of which no item can be had."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        raise ValueError(f"expected a good item, got {index}")
+
+
+def fail(error: Exception):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("main", "line"),
+    [
+        (lambda: fail(ValueError("expected one, got two")), "error: expected one, got two"),
+        (
+            lambda: list(torch.utils.data.DataLoader(Fails(), num_workers=1)),
+            "error: expected a good item, got 0",
+        ),
+        (
+            lambda: fail(OSError(28, "No space left on device", "log.jsonl")),
+            "error: [Errno 28] No space left on device: 'log.jsonl': make room and start the same command again; "
+            "what was saved before is kept",
+        ),
+        (
+            lambda: fail(PermissionError(13, "Permission denied", "runs")),
+            "error: [Errno 13] Permission denied: 'runs'",
+        ),
+    ],
+    ids=["settings", "loader", "disk", "rights"],
+)
+def test_what_a_user_did_wrong_is_one_line(main, line, capsys):
+    with pytest.raises(SystemExit) as caught:
+        settings.guard(main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == line + "\n"
+
+
+def test_a_bug_is_no_users_fault():
+    with pytest.raises(TypeError):
+        settings.guard(lambda: fail(TypeError("a bug")))
+
+
 def test_a_missing_settings_file_is_told(tmp_path):
     with pytest.raises(ValueError, match=r"^expected a settings file at .*none.toml, found none$"):
         settings.parse(Outer, "test", ["--config", str(tmp_path / "none.toml")])
@@ -276,6 +329,9 @@ class Gradients:
 
     def name(self, index: int) -> str:
         return f"{self.prefix}-{index:03}"
+
+    def extent(self, index: int) -> tuple[int, int]:
+        return 24, 24
 
 
 def test_random_holes_are_never_empty_and_often_everything_or_little():
@@ -398,6 +454,92 @@ def test_labels_go_with_their_pictures_and_are_dropped_at_their_share(shards):
     assert 0.13 < dropped < 0.27
 
 
+def break_shards(root, how: str) -> None:
+    """Make a folder of good shards a bad one."""
+    index = json.loads((root / "index.json").read_text())
+    if how == "index":
+        (root / "index.json").write_text("{")
+    elif how == "key":
+        (root / "index.json").write_text(json.dumps({k: v for k, v in index.items() if k != "depth"}))
+    elif how == "truncated":
+        (root / "tokens-1.npy").write_bytes((root / "tokens-1.npy").read_bytes()[:100])
+    elif how == "no label":
+        (root / "labels-1.npy").unlink()
+    elif how == "few labels":
+        np.save(root / "labels-1.npy", np.array([3, 4, 0]))
+    elif how == "high label":
+        np.save(root / "labels-1.npy", np.array([3, 5, 0, 1]))
+    elif how == "low label":
+        np.save(root / "labels-1.npy", np.array([3, -1, 0, 1]))
+    elif how == "maps":
+        (root / "index.json").write_text(json.dumps(index | {"map_classes": 3}))
+        np.save(root / "maps-0.npy", np.zeros((3, 2, 4, 5), np.uint16))
+        np.save(root / "maps-1.npy", np.zeros((4, 2, 5, 4), np.uint16))
+    elif how == "empty":
+        for i in range(2):
+            np.save(root / f"tokens-{i}.npy", np.zeros((0, 2, 4, 5, 2), np.uint16))
+            np.save(root / f"labels-{i}.npy", np.zeros(0, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("index", r"JSON in .*index.json: .*: encode again"),
+        ("key", r"depth in .*index.json, found none: encode again"),
+        ("truncated", r"an array in .*tokens-1.npy: .*: delete tokens-1.npy there and encode again"),
+        (
+            "no label",
+            r"an array in .*labels-1.npy: No such file .*: delete tokens-1.npy there and encode again",
+        ),
+        ("few labels", r"4 class labels from 0 to 4 in .*labels-1.npy, got 3: delete tokens-1.npy"),
+        ("high label", r"4 class labels from 0 to 4 in .*labels-1.npy, got 4, among them 5: delete"),
+        ("low label", r"4 class labels from 0 to 4 in .*labels-1.npy, got 4, among them -1: delete"),
+        ("maps", r"label maps \(4, 2, 4, 5\) in .*maps-1.npy, got \(4, 2, 5, 4\): delete tokens-1.npy"),
+        ("empty", r"token shards in .*, found none: run train.encode_dataset first"),
+    ],
+)
+def test_bad_shards_are_told(shards, how, message):
+    break_shards(shards.root, how)
+    with pytest.raises(ValueError, match=f"^expected {message}"):
+        TokenShards(shards.root)
+
+
+def test_values_that_are_none_of_the_codebooks_are_told(shards):
+    tokens = np.load(shards.root / "tokens-1.npy")
+    tokens[2, 1, 0, 0, 1] = 16
+    np.save(shards.root / "tokens-1.npy", tokens)
+    bad = TokenShards(shards.root)
+    assert bad.grid(5, 0).max() < 16
+    for attempt in (lambda: bad.grid(5, 1), bad.counts, bad.frequencies):
+        with pytest.raises(ValueError, match=r"^expected tokens below 16 in .*, got 16: encode again$"):
+            attempt()
+    (shards.root / "index.json").write_text(json.dumps(shards.index | {"map_classes": 3}))
+    for i, shard in enumerate(shards.shards):
+        np.save(shards.root / f"maps-{i}.npy", np.full(shard.shape[:4], 2 + i, np.uint16))
+    mapped = TokenShards(shards.root)
+    assert (mapped.label_map(2, 1) == 2).all()
+    with pytest.raises(ValueError, match=r"^expected label map values below 3 in .*, got 3: encode again$"):
+        mapped.label_map(3, 0)
+
+
+@pytest.mark.parametrize("where", ["cpu", "meta"])
+def test_labels_are_checked_where_reading_them_stops_nothing(where):
+    """A label on a GPU is not read back while gradients are computed; the meta device stands for one, as nothing
+    there can be read at all. Without gradients, which is to sample, it is."""
+    x, labels = torch.zeros(2, 3, device=where), torch.tensor([0, 4], device=where)
+    for bad in (labels[:1], labels[None]):
+        with pytest.raises(ValueError, match=r"^expected 2 labels from 0 to 3"):
+            class_labels(bad, 3, x)
+    if where == "cpu":
+        for mode in (torch.enable_grad(), torch.no_grad(), torch.inference_mode()):
+            with mode, pytest.raises(ValueError, match=r"^expected 2 labels from 0 to 3 .*got \[0, 4\]$"):
+                class_labels(labels, 3, x)
+    else:
+        assert class_labels(labels, 3, x) is labels
+        with torch.no_grad(), pytest.raises(RuntimeError, match="meta"):
+            class_labels(labels, 3, x)
+
+
 def test_focused_holes_are_small_and_cover_a_point():
     settings = HoleSettings(focus=((0.47, 0.4), (0.7, 0.5)), focus_share=1.0)
     rng = np.random.default_rng(3)
@@ -406,6 +548,17 @@ def test_focused_holes_are_small_and_cover_a_point():
         assert any(hole[int(row * h), int(column * w)] for row, column in settings.focus)
         assert hole.mean() < 0.5
     assert random_hole(5, 7, rng, HoleSettings(everything=True)).all()
+
+
+def test_holes_are_veiled_in_cells_as_in_pixels():
+    picture = np.random.default_rng(0).integers(0, 100, (12, 8, 3), dtype=np.uint8)
+    cells = np.zeros((3, 2), bool)
+    cells[1, 0] = True
+    pixels = cells.repeat(4, 0).repeat(4, 1)
+    veiled = samples.veil(picture, cells)
+    assert np.array_equal(veiled, samples.veil(picture, pixels))
+    assert np.array_equal(veiled[~pixels], picture[~pixels])
+    assert (veiled[pixels] == samples.HOLE).all()
 
 
 def test_missing_data_is_told(tmp_path):
@@ -479,6 +632,7 @@ def test_tokens_on_disk_are_the_tokenizers(house):
         "versions": 2,
         "classes": 0,
         "class_names": [],
+        "map_classes": 0,
     }
     assert [len(shard) for shard in shards.shards] == [4, 4, 4]
     source = FolderSource(house / "pictures", 32)

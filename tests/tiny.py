@@ -12,10 +12,25 @@ from torch import Tensor, nn
 from sundae.bundles import Model
 from sundae.checkpoint import save_bundle, tensors_hash
 from sundae.hourglass import Hourglass, HourglassConfig, LevelConfig
+from sundae.priors.absorbing import Absorbing, AbsorbingConfig
+from sundae.priors.autoregressive import Autoregressive, AutoregressiveConfig
+from sundae.priors.contract import Prior
+from sundae.sampler import sample
+from sundae.taming import TamingConfig, TamingTokenizer
 from sundae.tokenizer import Tokenizer, TokenizerConfig
 
 TOKENIZER = TokenizerConfig(
     downsample_factor=8, codebook_size=16, depth=2, embed_dim=4, widths=(4, 8, 8, 8), bottleneck_blocks=1
+)
+TAMING = TamingConfig(
+    codebook_size=16,
+    embed_dim=6,
+    latent_channels=10,
+    channels=64,  # two channels per group: with one, a norm takes away any bias before it
+    channel_multipliers=(1, 2, 1),
+    blocks=1,
+    attention_resolutions=(16,),
+    resolution=32,
 )
 PRIOR = HourglassConfig(
     codebook_size=16,
@@ -23,6 +38,10 @@ PRIOR = HourglassConfig(
     grid=(4, 4),
     levels=(LevelConfig(16, 2, "axial", mlp_ratio=1), LevelConfig(24, 1, "global", mlp_ratio=1)),
     head_dim=8,
+)
+ABSORBING = AbsorbingConfig(**vars(PRIOR))
+AUTOREGRESSIVE = AutoregressiveConfig(
+    codebook_size=16, depth=2, grid=(4, 4), width=16, blocks=2, mlp_ratio=1, head_dim=8
 )
 
 
@@ -45,8 +64,32 @@ def tiny_tokenizer(config: TokenizerConfig = TOKENIZER, seed: int = 1) -> Tokeni
     return randomise(Tokenizer(config), seed).eval().requires_grad_(False)
 
 
+def flat_tokenizer(value: float) -> Tokenizer:
+    """One that gives every picture back as a single colour: ``value`` in [-1, 1] in all three channels."""
+    tokenizer = Tokenizer(TOKENIZER).eval().requires_grad_(False)
+    tokenizer.codec.mean.fill_(value)
+    return tokenizer
+
+
+def tiny_taming(config: TamingConfig = TAMING, seed: int = 3) -> TamingTokenizer:
+    return randomise(TamingTokenizer(config), seed).eval().requires_grad_(False)
+
+
 def tiny_prior(config: HourglassConfig = PRIOR, seed: int = 2) -> Hourglass:
     return randomise(Hourglass(config), seed)
+
+
+def tiny_absorbing(config: AbsorbingConfig = ABSORBING, seed: int = 3) -> Absorbing:
+    return randomise(Absorbing(config), seed)
+
+
+def tiny_autoregressive(config: AutoregressiveConfig = AUTOREGRESSIVE, seed: int = 4) -> Autoregressive:
+    return randomise(Autoregressive(config), seed)
+
+
+def tiny_priors() -> dict[str, Prior]:
+    """One of each kind, over the same tokens."""
+    return {"sundae": tiny_prior(), "absorbing": tiny_absorbing(), "autoregressive": tiny_autoregressive()}
 
 
 @cache
@@ -60,6 +103,19 @@ def tiny_model() -> Model:
 
 def save_tiny_bundle(folder: Path) -> Path:
     save_bundle(folder, {"tokenizer": tiny_tokenizer(), "prior": tiny_prior()}, {"licence": "none"})
+    return folder
+
+
+def flat_model(value: float, usual: float | None = None) -> Model:
+    """With :func:`flat_tokenizer`; ``usual`` is the PSNR that its card gives."""
+    provenance = {} if usual is None else {"metrics": {"tokenizer": {"psnr": usual}}}
+    config = {"parts": {"tokenizer": {"hash": "0" * 64}}, "provenance": provenance}
+    return Model(f"flat {value}", flat_tokenizer(value), tiny_prior().eval(), config, torch.device("cpu"))
+
+
+def save_flat_bundle(folder: Path, value: float, usual: float) -> Path:
+    parts = {"tokenizer": flat_tokenizer(value), "prior": tiny_prior()}
+    save_bundle(folder, parts, {"licence": "none", "metrics": {"tokenizer": {"psnr": usual}}})
     return folder
 
 
@@ -144,3 +200,6 @@ class Counted:
     def hidden(self, tokens, known):
         self.calls += len(tokens)
         return self.denoiser.hidden(tokens, known)
+
+    def sample(self, *arguments):
+        return sample(self, *arguments)

@@ -28,9 +28,10 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch hides a failed write behind a RuntimeError
         temporary.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
         raise ValueError(
             f"expected to write the training state {path}: {reason}; the checkpoints before it are kept"
         ) from None

@@ -14,6 +14,10 @@ from sundae.tokenizer import ResidualQuantizer
 class CodebookTrainer(nn.Module):
     """Moves a quantiser's codebooks; its buffers belong to the training state, not to the shipped weights."""
 
+    started: Tensor  # bool (): whether there are codes to move
+    count: Tensor  # (q, K) averages of how often each code was chosen
+    total: Tensor  # (q, K, e) averages of the sum of what chose it
+
     def __init__(self, quantizer: ResidualQuantizer, decay: float = 0.98):
         super().__init__()
         depth, codes, dim = quantizer.codebooks.shape
@@ -27,9 +31,13 @@ class CodebookTrainer(nn.Module):
         """k-means on ``rows (N, dim)``, level after level on what is left."""
         for level in range(quantizer.depth):
             quantizer.codebooks[level] = kmeans(rows, quantizer.codebooks.shape[1], iterations)
-            self.count[level] = 1.0
-            self.total[level] = quantizer.codebooks[level]
             rows = rows - quantizer.codebooks[level][quantizer.nearest(rows, level)]
+        self.adopt(quantizer)
+
+    def adopt(self, quantizer: ResidualQuantizer) -> None:
+        """Go on from the codes that a quantiser has, as if each had been chosen once."""
+        self.count.fill_(1.0)
+        self.total.copy_(quantizer.codebooks)
         self.started.fill_(True)
 
     @torch.no_grad()

@@ -4,28 +4,54 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
+Box = tuple[float, float, float, float]  # left, top, right and bottom in px
+
+
+class DamagedPicture(ValueError):
+    """A file that cannot be read as a picture; the message names it."""
+
 
 class PictureSource(Protocol):
-    """An indexed set of pictures, uint8 ``(H, W, 3)``."""
+    """An indexed set of square pictures, uint8 ``(size, size, 3)``; reading one may raise DamagedPicture."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> np.ndarray: ...
 
     def name(self, index: int) -> str: ...
+
+    def extent(self, index: int) -> tuple[int, int]:
+        """Width and height in px of the upright picture that the square is cut from."""
+        ...
+
+
+def sound_picture(source: PictureSource, index: int) -> np.ndarray:
+    """A picture; if it is damaged its name is told and the next one of the same source is taken, so that one bad
+    file does not end a long run and a held-out picture never takes its place.
+
+    Raises:
+        ValueError: if all are damaged.
+    """
+    for i in range(len(source)):
+        try:
+            return source[(index + i) % len(source)]
+        except DamagedPicture as error:
+            print(f"{error}; the next one is taken", file=sys.stderr, flush=True)
+    raise ValueError("expected pictures to train on, found only damaged ones")
 
 
 class PortraitSource:
@@ -45,13 +71,17 @@ class PortraitSource:
     def name(self, index: int) -> str:
         return f"portrait-{self.first + index}"
 
+    def extent(self, index: int) -> tuple[int, int]:
+        return self.size, self.size
+
 
 class FolderSource:
-    """Pictures below a folder, in the order of their names, at ``size`` px (shorter side, centre crop).
+    """Pictures below a folder, in the order of their names, at ``size`` px (shorter side, centre crop), turned
+    upright as their EXIF says and brought to 8-bit colours.
 
     Files that are no pictures are told by name and left out, and so are pictures whose shorter side is below
-    ``min_side`` px: enlarged, they would teach what blur looks like. A picture that turns out to be damaged when it is
-    read is told too, and the one after it takes its place, so that one bad file does not end a long run.
+    ``min_side`` px: enlarged, they would teach what blur looks like. A picture may still turn out to be damaged
+    when it is read (:class:`DamagedPicture`).
 
     Raises:
         ValueError: if the folder is missing or holds no such picture.
@@ -70,8 +100,9 @@ class FolderSource:
         if small:
             print(f"{small} of {len(found)} pictures are smaller than {min_side} px and left out", flush=True)
         if not self.files:
+            least = f" of at least {min_side} px" if min_side else ""
             raise ValueError(
-                f"expected pictures ({', '.join(sorted(SUFFIXES))}) of at least {min_side} px below {root}, "
+                f"expected pictures ({', '.join(sorted(SUFFIXES))}){least} below {root}, "
                 f"found {f'{small} smaller ones' if small else 'none'}"
             )
         self.root, self.size = root, size
@@ -80,43 +111,54 @@ class FolderSource:
         return len(self.files)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        for i in range(len(self.files)):
-            file = self.files[(index + i) % len(self.files)]
-            try:
-                with Image.open(file) as picture:
-                    picture.draft("RGB", (self.size, self.size))
-                    return centre_square(picture.convert("RGB"), self.size)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                print(f"damaged picture {file}: {error}; the next one is taken", file=sys.stderr, flush=True)
-        raise ValueError(f"expected pictures below {self.root}, found only damaged ones")
+        file = self.files[index]
+        try:
+            with Image.open(file) as picture:
+                picture.draft("RGB", (self.size, self.size))
+                return centre_square(eight_bit(ImageOps.exif_transpose(picture)), self.size)
+        except Exception as error:  # decoders raise nearly every exception there is on damaged data
+            raise DamagedPicture(f"damaged picture {file}: {error}") from None
 
     def name(self, index: int) -> str:
         return str(self.files[index].relative_to(self.root))
+
+    def extent(self, index: int) -> tuple[int, int]:
+        with Image.open(self.files[index]) as picture:
+            width, height = picture.size
+            lies = picture.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        return (height, width) if lies else (width, height)
 
 
 def shorter_side(file: Path) -> int | None:
     """Shorter side of a picture in px, by its header; None for a file that is no picture, after telling its name."""
     try:
         with Image.open(file) as picture:
+            if picture.mode in ("I", "F"):
+                raise ValueError(f"expected 8 or 16 bits per channel, got mode {picture.mode}")
             return min(picture.size)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         print(f"left out {file}: {error}", file=sys.stderr, flush=True)
         return None
 
 
-def folder_classes(source: PictureSource) -> tuple[list[str], Callable[[int], int]]:
-    """Class names, sorted, and the class of a picture: the first folder of its name.
+def eight_bit(picture: Image.Image) -> Image.Image:
+    """The picture in RGB: grey in every channel, alpha ignored. Pillow would clip 16-bit greys to white."""
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return picture.convert("RGB")
 
-    Raises:
-        ValueError: if a picture lies in no folder.
-    """
-    folders = [Path(source.name(i)).parts[:-1] for i in range(len(source))]
-    if not all(folders):
-        raise ValueError(
-            f"expected every picture in a folder named for its class, got {source.name(folders.index(()))}"
-        )
-    names = sorted({folder[0] for folder in folders})
-    return names, lambda index: names.index(folders[index][0])
+
+def folder_class(source: PictureSource, index: int) -> str:
+    """The class of a picture: the first folder of its name. ValueError if it lies in none."""
+    first, *rest = Path(source.name(index)).parts
+    if not rest:
+        raise ValueError(f"expected every picture in a folder named for its class, got {first}")
+    return first
+
+
+def folder_classes(source: PictureSource) -> list[str]:
+    """The classes of all pictures, sorted; as :func:`folder_class`."""
+    return sorted({folder_class(source, i) for i in range(len(source))})
 
 
 class Subset:
@@ -133,6 +175,14 @@ class Subset:
 
     def name(self, index: int) -> str:
         return self.source.name(self.indices[index])
+
+    def extent(self, index: int) -> tuple[int, int]:
+        return self.source.extent(self.indices[index])
+
+
+def is_here(data: str) -> bool:
+    """Whether the pictures that :func:`open_source` is asked for are on this machine; drawn ones always are."""
+    return data.startswith("portraits:") or Path(data).exists()
 
 
 def open_source(data: str, size: int, min_side: int = 0) -> PictureSource:
@@ -161,10 +211,15 @@ def split(source: PictureSource, held_out: float) -> tuple[Subset, Subset]:
 
 def centre_square(picture: Image.Image, size: int) -> np.ndarray:
     """The largest centred square of ``picture``, resized to ``size``: uint8 ``(size, size, 3)``."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    box = (left, top, left + side, top + side)
+    box = square_box(*picture.size)
     return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS, box=box))
+
+
+def square_box(width: int, height: int) -> Box:
+    """The largest centred square of a picture."""
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
 
 
 @lru_cache(maxsize=2)
@@ -207,7 +262,7 @@ class RandomCrops(Dataset):
         """Crops float32 ``(per_picture, 3, crop, crop)`` in [-1, 1], and how much each pixel matters,
         ``(per_picture, 1, crop, crop)``: 1, and up to ``eye_weight`` more near the eyes."""
         epoch, place = divmod(index, len(self.source))
-        picture = self.source[int(epoch_order(self.seed, epoch, len(self.source))[place])]
+        picture = sound_picture(self.source, int(epoch_order(self.seed, epoch, len(self.source))[place]))
         rng = np.random.default_rng((self.seed, 1, index))
         crops, weights = zip(*(self.one(picture, rng) for _ in range(self.per_picture)))
         return to_tensor(np.stack(crops)), torch.from_numpy(np.stack(weights)[:, None])
@@ -242,17 +297,50 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
     return torch.tensor(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def vary(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A version of a picture that its tokens cannot tell from a new one: moved by up to half a cell of 32 px,
-    up to 4 % larger or smaller, a little brighter or darker and tinted. uint8 ``(H, W, 3)`` to the same."""
-    height, width, _ = picture.shape
-    scale = rng.uniform(0.96, 1.04)
-    left, top = rng.uniform(-0.5, 0.5, 2) * 32 / scale
-    box_width, box_height = width / scale, height / scale
-    left, top = left + (width - box_width) / 2, top + (height - box_height) / 2
-    pad = 32 + max(height, width) // 24  # px of reflection that a moved picture may show
-    padded = np.pad(picture, ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
-    box = (left + pad, top + pad, left + pad + box_width, top + pad + box_height)
-    moved = Image.fromarray(padded).resize((width, height), Image.Resampling.BICUBIC, box=box)
-    gains, offset = rng.normal(1, 0.02, 3) * rng.normal(1, 0.04), rng.normal(0, 3)
-    return np.clip(np.asarray(moved, np.float32) * gains + offset, 0, 255).round().astype(np.uint8)
+@dataclass(frozen=True)
+class Variation:
+    """A change that a picture's tokens cannot tell from a new picture: it is moved by up to half a cell of 32 px,
+    up to 4 % larger or smaller, a little brighter or darker and tinted."""
+
+    scale: float
+    shift: tuple[float, float]  # px to the right and down
+    gains: np.ndarray  # (3,) factor of each colour
+    offset: float  # added to every colour
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Variation:
+        scale = rng.uniform(0.96, 1.04)
+        left, top = rng.uniform(-0.5, 0.5, 2) * 32 / scale
+        gains, offset = rng.normal(1, 0.02, 3) * rng.normal(1, 0.04), rng.normal(0, 3)
+        return cls(scale, (left, top), gains, offset)
+
+    def frame(self, pixels: np.ndarray) -> tuple[np.ndarray, Box]:
+        """``pixels (H, W, ...)`` with a reflected margin, and the part of them that the changed ones show."""
+        height, width = pixels.shape[:2]
+        box_width, box_height = width / self.scale, height / self.scale
+        left, top = self.shift[0] + (width - box_width) / 2, self.shift[1] + (height - box_height) / 2
+        pad = 32 + max(height, width) // 24  # px of reflection that a moved picture may show
+        margins = ((pad, pad), (pad, pad), *((0, 0) for _ in pixels.shape[2:]))
+        box = (left + pad, top + pad, left + pad + box_width, top + pad + box_height)
+        return np.pad(pixels, margins, mode="reflect"), box
+
+    def of_picture(self, picture: np.ndarray) -> np.ndarray:
+        """uint8 ``(H, W, 3)`` to the same."""
+        padded, box = self.frame(picture)
+        height, width, _ = picture.shape
+        moved = Image.fromarray(padded).resize((width, height), Image.Resampling.BICUBIC, box=box)
+        values = np.asarray(moved, np.float32) * self.gains + self.offset
+        return np.clip(values, 0, 255).round().astype(np.uint8)
+
+    def of_map(self, labels: np.ndarray) -> np.ndarray:
+        """A map of classes ``(H, W)`` moved as its picture is."""
+        padded, box = self.frame(labels)
+        return nearest(padded, box, *labels.shape)
+
+
+def nearest(labels: np.ndarray, box: Box, height: int, width: int) -> np.ndarray:
+    """The part of a map ``(H, W)`` in a box, resized to ``(height, width)``: each pixel the class at its centre."""
+    left, top, right, bottom = box
+    rows = top + (np.arange(height) + 0.5) * (bottom - top) / height
+    columns = left + (np.arange(width) + 0.5) * (right - left) / width
+    return labels[np.ix_(rows.astype(np.int64), columns.astype(np.int64))]

@@ -14,6 +14,7 @@ if not __package__:  # run as a file: look for packages in the repository, not i
 
 import json
 
+from safetensors import SafetensorError
 from torch import nn
 
 from sundae.checkpoint import PRIORS, TOKENIZERS, from_json, save_bundle
@@ -60,7 +61,10 @@ def main(argv: list[str] | None = None) -> None:
     if options.prior:
         parts["prior"], provenance["prior_steps"] = averaged(options.prior, PRIORS, "hourglass")
     if not flags.dry_run:
-        save_bundle(Path(options.out), parts, provenance)
+        try:
+            save_bundle(Path(options.out), parts, provenance)
+        except SafetensorError as error:  # a full disk, say
+            raise ValueError(f"expected to write {options.out}: {error}; the runs are untouched") from None
         print(f"{options.out}: {', '.join(parts)}")
 
 

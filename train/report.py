@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
-from pathlib import Path
+import os
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -25,16 +25,23 @@ def forward_flops(call: Callable[[], object]) -> int:
 
 
 def dry_run(
-    settings: object, modules: dict[str, nn.Module], forward: Callable[[], object], items: int | None
+    settings: object,
+    modules: Mapping[str, nn.Module],
+    forward: Callable[[], object],
+    items: int | None,
+    note: str = "",
 ) -> None:
-    """Print settings, sizes and operations of a run that is not started.
+    """Print settings, sizes and operations of a run that is not started; of several processes one does.
 
     Args:
         settings: the run's dataclass.
         modules: what it trains, by name; on the meta device.
         forward: one forward pass of one item.
         items: pictures in the data, or None where it is not on this machine.
+        note: what else there is to say.
     """
+    if os.environ.get("RANK", "0") != "0":
+        return
     print(json.dumps(dataclasses.asdict(settings), indent=1))  # type: ignore[call-overload]
     for name, module in modules.items():
         print(f"{name}: {parameter_count(module) / 1e6:.2f} M parameters")
@@ -47,11 +54,8 @@ def dry_run(
         print(f"an epoch: the data is not here; a step takes {batch} items")
     else:
         print(f"an epoch: {items} items, {-(-items // batch)} steps of {batch}")
-
-
-def count_files(folder: str, count: Callable[[Path], int]) -> int | None:
-    """``count`` of a folder that exists, else None."""
-    return count(Path(folder)) if Path(folder).exists() else None
+    if note:
+        print(note)
 
 
 def on_meta(make: Callable[[], nn.Module]) -> nn.Module:

@@ -31,6 +31,7 @@ from tqdm import tqdm
 from train.checkpoints import Checkpoints
 
 FOREVER = 1_000_000_000
+SETTINGS = "settings.json"  # beside the states: what the run was last started with
 
 
 @dataclass(frozen=True)
@@ -283,6 +284,8 @@ def run(
         checkpoints.clear_partial()
     loader = make_loader(items, first, options, accelerator)
     log = TraceLog(Path(options.out) / "log.jsonl", first) if main else None
+    if main:
+        (Path(options.out) / SETTINGS).write_text(json.dumps(asdict(options), indent=1) + "\n")
     if options.tracker:
         accelerator.init_trackers("sundae", config=flat(asdict(options)))
     progress = Progress(options, first, clock, unit, main)

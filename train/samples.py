@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,13 +11,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sundae import image as images
-from sundae.sampler import SamplerConfig, sample
+from sundae.priors.contract import Prior
 from train.tokens import TokenShards
 
 GAP = 4  # px between pictures
 SIDE = 256  # px, longest side of one picture in a grid
 COUNT = 4  # pictures of each kind
-GREY = 150
+STEPS = 16  # of the sampler
+HOLE = (214, 210, 206)  # the colour of what is hidden
 
 
 class Decoder:
@@ -33,20 +35,25 @@ class Decoder:
         return list(images.to_rgb(self.tokenizer.decode(tokens.cpu())))
 
 
-def prior_pictures(denoiser, decoder: Decoder, shards: TokenShards) -> dict[str, Image.Image]:
-    """``inpainting``: rows of original, hole and redrawn; ``samples``: from nothing, one class each if the
-    denoiser has classes."""
-    count, config = min(COUNT, len(shards)), SamplerConfig(steps=16)
-    device = next(denoiser.parameters()).device
+def prior_pictures(
+    prior: Prior, decoder: Decoder, shards: TokenShards, label_maps: bool = False
+) -> dict[str, Image.Image]:
+    """``inpainting``: rows of original, hole and redrawn; ``samples``: from nothing, one class each if the prior
+    has classes, or with the label maps of the originals if it takes ``label_maps``."""
+    count, device = min(COUNT, len(shards)), next(prior.parameters()).device
     tokens = torch.stack([torch.from_numpy(shards.grid(i, 0)) for i in range(count)]).to(device)
     _, h, w, _ = tokens.shape
     hole = torch.zeros(tokens.shape[:3], dtype=torch.bool, device=device)
     hole[:, h // 3 : h // 3 + max(1, h // 2), w // 4 : w // 4 + max(1, w // 2)] = True
     seeds, classes = list(range(count)), shards.classes
-    known = [shards.label(i) for i in range(count)] if classes else None
-    asked = [i % classes for i in range(count)] if classes else None
-    *_, painted = sample(denoiser, tokens, hole, config, seeds, batch_size=count, labels=known)
-    *_, drawn = sample(denoiser, tokens, torch.ones_like(hole), config, seeds, batch_size=count, labels=asked)
+    known = asked = None
+    if classes or label_maps:
+        known = torch.stack([shards.condition(i, 0, label_maps) for i in range(count)]).to(device)
+        asked = known if label_maps else torch.arange(count, device=device) % classes
+    config = prior.settings_for(h * w)
+    config = dataclasses.replace(config, steps=min(config.steps, STEPS))
+    *_, painted = prior.sample(tokens, hole, config, seeds, batch_size=count, labels=known)
+    *_, drawn = prior.sample(tokens, torch.ones_like(hole), config, seeds, batch_size=count, labels=asked)
     originals = decoder(tokens)
     veiled = [veil(picture, mask) for picture, mask in zip(originals, hole.cpu().numpy(), strict=True)]
     return {
@@ -63,10 +70,15 @@ def tokenizer_pictures(tokenizer, pictures: Tensor) -> dict[str, Image.Image]:
 
 
 def veil(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The picture with its hole in grey; the hole is in cells, bool ``(h, w)``."""
+    """The picture with its hole covered in flat grey, as the model is given no look under it.
+
+    Args:
+        picture: uint8 ``(H, W, 3)``.
+        hole: bool ``(h, w)``, in pixels or in cells of any size.
+    """
     factor = len(picture) // len(hole)
     pixels = np.repeat(np.repeat(hole, factor, 0), factor, 1)
-    return np.where(pixels[..., None], np.uint8(GREY), picture)
+    return np.where(pixels[..., None], np.array(HOLE, np.uint8), picture)
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]]) -> Image.Image:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import errno
+import os
 import sys
 import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,6 +20,13 @@ else:
     import tomli as tomllib
 
 Settings = TypeVar("Settings")
+
+SHARDING = {  # variables by which ``accelerate launch`` asks for a model in pieces
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
+}
 
 
 def build(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:
@@ -28,16 +37,21 @@ def build(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:
     """
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
-    for key in values:
-        if key not in names:
-            near = difflib.get_close_matches(key, names, n=1)
-            raise ValueError(
-                f"unknown setting {key!r} in {where}" + (f"; did you mean {near[0]!r}?" if near else "")
-            )
+    if unknown := [key for key in values if key not in names]:
+        raise ValueError(about_unknown(unknown, names, where))
     for field in dataclasses.fields(cls):
         if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ValueError(f"expected the setting {field.name!r} in {where}, found none")
     return cls(**{key: convert(value, hints[key], f"{where}: {key}") for key, value in values.items()})
+
+
+def about_unknown(unknown: list[str], names: list[str], where: str) -> str:
+    """What to say of unknown settings: a few are slips, many are those of something else."""
+    first = f"unknown setting {unknown[0]!r}"
+    if len(unknown) > 3:
+        return f"{first} and {len(unknown) - 1} more in {where}; is this the file of another stage or model?"
+    near = difflib.get_close_matches(unknown[0], names, n=1)
+    return f"{first} in {where}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def convert(value: Any, hint: Any, where: str) -> Any:
@@ -79,11 +93,17 @@ def parse(
         The settings, and the flags that belong to every trainer: ``dry_run``.
 
     Raises:
-        ValueError: as :func:`build`, or for a file that is missing or is not TOML.
+        ValueError: as :func:`build` and :func:`refuse_sharding`, or for a file that is missing or is not TOML.
     """
+    refuse_sharding()
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", type=Path, help="TOML file of settings")
-    parser.add_argument("--dry-run", action="store_true", help="build everything, print sizes, train nothing")
+    parser.add_argument(
+        "--dry-run",
+        "--dry_run",
+        action="store_true",
+        help="build everything, print sizes, train nothing",
+    )
     flags, rest = parser.parse_known_args(argv)
     values = read_toml(flags.config) if flags.config else {}
     for key, text in overrides(rest):
@@ -96,13 +116,44 @@ def parse(
     return build(cls, values, source), flags
 
 
+def refuse_sharding() -> None:
+    """Raise ValueError if the launcher asks for a model cut into pieces over processes.
+
+    Each stage writes its own states from whole modules, with two optimisers of which one (Muon) needs whole
+    matrices; pieces would be saved as if they were all. The models are small: a copy in every process fits.
+    """
+    asked = [name for key, name in SHARDING.items() if os.environ.get(key, "false").lower() == "true"]
+    if asked:
+        raise ValueError(
+            f"expected a launch with the whole model in every process, got {asked[0]}: use accelerate launch "
+            "--multi_gpu (train/launch/eight-gpus.yaml) or torchrun"
+        )
+
+
 def guard(main: Callable[[], object]) -> None:
-    """Run a command; what its user did wrong ends it with one line and status 2, without a traceback."""
+    """Run a command; what its user or the disk did wrong ends it with one line and status 2, without a traceback."""
     try:
         main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line like every other, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see --help)")
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error; where a loader's process passed it on with its traceback, what stands at the end."""
+    text = str(error).strip()
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        text += ": make room and start the same command again; what was saved before is kept"
+    if "\nOriginal Traceback" in text:
+        text = text.splitlines()[-1].partition(": ")[2]
+    return text
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Train the SUNDAE prior: ``python train/train_prior.py --config train/configs/prior-illustrated.toml``.
+"""Train a prior: ``python train/train_prior.py --config train/configs/prior-illustrated.toml``.
+
+The kind of the ``[model]`` table says which: "hourglass" (SUNDAE, the default), "absorbing" or "autoregressive".
 
 On several GPUs ``accelerate launch train/train_prior.py ...``; on several CPU processes ``torchrun``.
 """
@@ -12,7 +14,9 @@ from pathlib import Path
 if not __package__:  # run as a file: look for packages in the repository, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from contextlib import nullcontext
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,26 +24,32 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor, nn
 
-from sundae.checkpoint import load_prior, load_tokenizer, to_json
-from sundae.hourglass import Hourglass, HourglassConfig
-from sundae.objective import corrupt, hole_weights, unrolled_loss
+from sundae.checkpoint import load_prior, load_tokenizer, make_prior, to_json
+from sundae.hourglass import HourglassConfig
+from sundae.objective import PriorLoss, hole_weights
+from sundae.priors.absorbing import AbsorbingConfig
+from sundae.priors.autoregressive import AutoregressiveConfig
+from sundae.priors.contract import Prior
 from train import settings
 from train.checkpoints import check_shape, load_state
 from train.holes import HoleSettings
 from train.optim import Muon, WeightAverage, split_parameters
-from train.report import count_files, dry_run, meta_tokens, on_meta
+from train.report import dry_run, meta_tokens, on_meta
 from train.run import RunSettings, learning_rate_scale, make_accelerator, parts, run
 from train.samples import Decoder, prior_pictures
 from train.tokens import HoledTokens, TokenShards, tokens_hash
 
 CURVE = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # corruption rates at which accuracy is told
+BOUND_PASSES = 2  # of the network, for the bound on the likelihood
+
+PriorConfig = HourglassConfig | AbsorbingConfig | AutoregressiveConfig
 
 
 @dataclass(frozen=True)
 class PriorSettings(RunSettings):
     """Settings of a prior run."""
 
-    model: HourglassConfig = field(default_factory=HourglassConfig)
+    model: PriorConfig = field(default_factory=HourglassConfig)
     tokens: str = "runs/tokens"  # folder of token shards
     validation: str = "runs/tokens-validation"  # shards never trained on
     tokenizer: str = "runs/tokenizer/export"  # its codebooks begin the embeddings; "" for raw pixels
@@ -48,10 +58,12 @@ class PriorSettings(RunSettings):
     optimizer: str = "muon"  # "muon" (matrices; the rest AdamW) or "adamw" (everything, as the paper's Adam)
     decay_from: int = 1_000_000_000  # step from which the rate falls linearly to 5 % at the last step
     weight_decay: float = 0.02
-    unroll_steps: int = 2  # T
+    unroll_steps: int = 2  # T; this and the next two are SUNDAE's
     unroll_from: int = 0  # step at which the chain is unrolled; one step before that
     unroll_every: int = 1  # unroll at every n-th step
-    full_noise: float = 0.0  # share of samples whose whole hole is noise; the others have r ~ U(0, 1)
+    full_noise: float = (
+        0.0  # share of samples whose whole hole is noise or masked; the others have r ~ U(0, 1)
+    )
     balance: float = 0.0  # 0: every hidden cell weighs the same (the paper); 1: every picture
     holes: HoleSettings = field(default_factory=HoleSettings)
     drop_label: float = 0.1  # share of samples that see no class
@@ -63,15 +75,27 @@ class PriorSettings(RunSettings):
             raise ValueError(f"expected optimizer muon or adamw, got {self.optimizer!r}")
 
 
-class UnrolledObjective(nn.Module):
-    """The denoiser and its loss as one module, which is the form that distributed training wraps."""
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """Torch's own CPU kernels while entered. oneDNN caches a primitive for every number of rows that passes through a
+    GELU backwards, each as large as the activations; the number of hidden cells is new at every step, and a run
+    grew by 12 MB a step. Torch's kernel is as fast."""
+    before, torch.backends.mkldnn.enabled = torch.backends.mkldnn.enabled, False
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
 
-    def __init__(self, denoiser: Hourglass):
+
+class PriorObjective(nn.Module):
+    """The prior and its loss as one module, which is the form that distributed training wraps."""
+
+    def __init__(self, denoiser: Prior):
         super().__init__()
         self.denoiser = denoiser
 
     def forward(self, tokens, corrupted, hole, uniforms, weights, labels):
-        result = unrolled_loss(self.denoiser, tokens, corrupted, hole, uniforms, weights, labels)
+        result = self.denoiser.loss(tokens, corrupted, hole, uniforms, weights, labels)
         return result.loss, result.by_code, result.accuracy
 
 
@@ -81,7 +105,9 @@ class PriorTrainer:
     def __init__(self, options: PriorSettings, accelerator: Accelerator):
         self.options, self.accelerator, self.step = options, accelerator, 0
         torch.manual_seed(options.seed)
-        self.denoiser = Hourglass(options.model)
+        self.denoiser = make_prior(options.model)
+        self.label_maps = map_classes(options.model) > 0
+        self.labelled = self.label_maps or options.model.classes > 0
 
     def start(self, shards: TokenShards, validation: TokenShards) -> None:
         """Weights to begin with: embeddings from the tokenizer's codebooks, or those of ``start_from``.
@@ -96,19 +122,27 @@ class PriorTrainer:
             "codebook_size": o.model.codebook_size,
             "classes": o.model.classes,
         }
-        found = {name: shards.index.get(name, 0) for name in expected}
-        if found != expected:
-            raise ValueError(f"expected tokens in {o.tokens} for a model with {expected}, got {found}")
+        if self.label_maps:
+            expected["map_classes"] = map_classes(o.model)
         self.tokenizer = load_tokenizer(Path(o.tokenizer)) if o.tokenizer else None
         digest = tokens_hash(self.tokenizer) if self.tokenizer else ""
         for part in (shards, validation):
+            found = {name: part.index.get(name, 0) for name in expected}
+            if found != expected:
+                raise ValueError(f"expected tokens in {part.root} for a model with {expected}, got {found}")
             if digest != part.index["tokenizer"]:
                 raise ValueError(
                     f"expected tokens of tokenizer {digest[:12] or 'none (raw pixels)'} in {part.root}, got tokens "
                     f"of {part.index['tokenizer'][:12] or 'raw pixels'}: encode them again"
                 )
         if self.tokenizer is not None:
-            self.denoiser.start_from_codebooks(self.tokenizer.quantizer.codebooks, shards.frequencies())
+            codebooks = self.tokenizer.quantizer.codebooks
+            if not bool((codebooks[0].std(0) > 0).all()):
+                raise ValueError(
+                    f"expected a trained tokenizer in {o.tokenizer}, got one whose codes are all alike: train it "
+                    "beyond its codebook_start, export and encode again"
+                )
+            self.denoiser.start_from_codebooks(codebooks, shards.frequencies())
         if o.start_from:
             load_first_weights(self.denoiser, first_weights(Path(o.start_from)), o.start_from)
 
@@ -127,10 +161,11 @@ class PriorTrainer:
         if matrices:
             optimizers.insert(0, Muon(matrices, o.learning_rate, weight_decay=o.weight_decay))
         self.optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
-        self.objective = self.accelerator.prepare(UnrolledObjective(self.denoiser))
+        self.objective = self.accelerator.prepare(PriorObjective(self.denoiser))
         if o.compile:
             self.denoiser.hidden = torch.compile(self.denoiser.hidden)  # type: ignore[method-assign]
 
+    @without_onednn()
     def train_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
         """One update on this process's items of :class:`~train.tokens.HoledTokens`; returns loss,
         cross-entropy by code (nats) and accuracy, such that their mean over processes is the batch's."""
@@ -149,7 +184,7 @@ class PriorTrainer:
                     hole,
                     uniforms if unrolled else uniforms[:, :0],
                     weights[i] / total,
-                    labels if o.model.classes else None,
+                    labels if self.labelled else None,
                 )
                 self.accelerator.backward(loss)
             terms = {"loss": loss.detach(), "accuracy": accuracy}
@@ -173,6 +208,7 @@ class PriorTrainer:
     def state_dict(self) -> dict[str, Any]:
         return {
             "stage": "prior",
+            "kind": type(self.denoiser).__name__.lower(),
             "denoiser": self.denoiser.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -188,9 +224,9 @@ class PriorTrainer:
             optimizer.load_state_dict(saved)
         self.step = state["step"]
 
-    def averaged(self) -> Hourglass:
-        """The denoiser with its averaged weights, for validation."""
-        model = Hourglass(self.options.model)
+    def averaged(self) -> Prior:
+        """The prior with its averaged weights, for validation."""
+        model = make_prior(self.options.model)
         model.load_state_dict(self.average.state)
         return model.to(self.accelerator.device).eval()
 
@@ -199,44 +235,51 @@ class PriorTrainer:
         """Numbers of the averaged weights on held-out grids.
 
         Returns:
-            ``loss``: mean cross-entropy (nats) of the cells in a centre hole of pure noise; ``hole``: the same
-            by code; ``nll_bound``: bound on the negative log-likelihood of whole pictures in nats a token (the
-            smaller one of one and two steps from pure noise); ``accuracy``: share of right codes in the hole by
-            corruption rate.
+            ``loss``: mean cross-entropy (nats) of the cells in a centre hole of which nothing is left; ``hole``:
+            the same by code; ``nll_bound``: bound on the negative log-likelihood of whole pictures in nats a token,
+            exact for an autoregressive prior; ``bits``: the same in bits; ``accuracy``: share of right codes in the
+            hole by corruption rate.
         """
         model, count = self.averaged(), min(self.options.validation_pictures, len(self.validation))
         device = self.accelerator.device
         tokens = torch.stack([torch.from_numpy(self.validation.grid(i, 0)) for i in range(count)]).to(device)
-        labels = torch.tensor([self.validation.label(i) for i in range(count)], device=device)
-        labels = labels if self.options.model.classes else None
+        labels = None
+        if self.labelled:
+            conditions = [self.validation.condition(i, 0, self.label_maps) for i in range(count)]
+            labels = torch.stack(conditions).to(device)
         hole = centre_hole(tokens)
-        full = self.noisy_loss(model, tokens, hole, 1.0, labels, steps=1)
-        whole = self.noisy_loss(model, tokens, torch.ones_like(hole), 1.0, labels, steps=2)
-        curve = {r: self.noisy_loss(model, tokens, hole, r, labels, steps=1).accuracy for r in CURVE}
+        full = self.noisy_loss(model, tokens, hole, 1.0, labels)
+        bits = float(model.bits(tokens, torch.ones_like(hole), 0, BOUND_PASSES, labels).mean())
+        rates = CURVE if model.corrupts else CURVE[-1:]
+        curve = {rate: self.noisy_loss(model, tokens, hole, rate, labels).accuracy for rate in rates}
         return {
-            "loss": round(float(full.loss), 4),
+            "loss": round(float(full.by_code.mean()), 4),
             "hole": [round(float(v), 3) for v in full.by_code],
-            "nll_bound": round(min(float(v) for v in whole.by_unroll), 4),
+            "nll_bound": round(bits * math.log(2), 4),
+            "bits": round(bits, 4),
             "accuracy": {str(rate): round(float(value), 4) for rate, value in curve.items()},
         }
 
-    def noisy_loss(self, model, tokens: Tensor, hole: Tensor, rate: float, labels, steps: int):
-        """The objective at one corruption rate, with numbers that are the same at every validation."""
+    def noisy_loss(self, model: Prior, tokens: Tensor, hole: Tensor, rate: float, labels) -> PriorLoss:
+        """The first step's loss at one corruption rate, with numbers that are the same at every validation."""
         generator = torch.Generator(tokens.device).manual_seed(1)
         rates = torch.full((len(tokens),), rate, device=tokens.device)
-        corrupted = corrupt(tokens, hole, rates, model.codebook_size, generator)
-        shape = (len(tokens), steps - 1, *tokens.shape[1:])
-        uniforms = torch.rand(shape, device=tokens.device, generator=generator)
-        return unrolled_loss(model, tokens, corrupted, hole, uniforms, labels=labels)
+        corrupted = model.corrupt(tokens, hole, rates, model.codebook_size, generator)
+        nothing = torch.empty(len(tokens), 0, *tokens.shape[1:], device=tokens.device)
+        return model.loss(tokens, corrupted, hole, nothing, labels=labels)
 
     def pictures(self) -> dict[str, Image.Image]:
         """Inpaintings of held-out grids and samples from nothing."""
-        return prior_pictures(
-            self.averaged(), Decoder(self.tokenizer, self.options.model.codebook_size), self.validation
-        )
+        decoder = Decoder(self.tokenizer, self.options.model.codebook_size)
+        return prior_pictures(self.averaged(), decoder, self.validation, self.label_maps)
 
 
-def load_first_weights(denoiser: Hourglass, weights: dict[str, Tensor], source: str) -> None:
+def map_classes(config: PriorConfig) -> int:
+    """Classes in the label maps that a prior is conditioned on; 0 for none."""
+    return config.label_map.codebook_size if isinstance(config, AutoregressiveConfig) else 0
+
+
+def load_first_weights(denoiser: Prior, weights: dict[str, Tensor], source: str) -> None:
     """Begin with another prior's weights; mirror links that it lacks begin as if they were not there.
 
     Raises:
@@ -274,15 +317,17 @@ def first_weights(path: Path) -> dict[str, Tensor]:
 def report_sizes(options: PriorSettings) -> None:
     """What the run would train; nothing is read but the number of pictures."""
     config = options.model
-    model = on_meta(lambda: Hourglass(config))
+    model = on_meta(lambda: make_prior(config))
     tokens = meta_tokens((1, *config.grid, config.depth))
+    maps = meta_tokens((1, *config.label_map.grid, config.label_map.depth)) if map_classes(config) else None
 
     def forward() -> None:
-        hidden = model.hidden(tokens, tokens[..., 0] > 0).flatten(0, 2)  # type: ignore[operator]
+        hidden = model.hidden(tokens, tokens[..., 0] > 0, maps).flatten(0, 2)  # type: ignore[operator]
         for j in range(config.depth):
             model.logits(hidden, tokens.flatten(0, 2), tokens.flatten(0, 2)[:, :j])  # type: ignore[operator]
 
-    count = count_files(options.tokens, lambda folder: len(TokenShards(folder)))
+    tokens_folder = Path(options.tokens)
+    count = len(TokenShards(tokens_folder)) if tokens_folder.exists() else None
     dry_run(options, {"prior": model}, forward, count)
 
 
@@ -296,7 +341,8 @@ def train(options: PriorSettings) -> PriorTrainer:
 
     def items(count: int) -> HoledTokens:
         o = options
-        return HoledTokens(trainer.shards, o.holes, o.seed, count, o.full_noise, o.unroll_steps, o.drop_label)
+        labels = (o.drop_label, trainer.denoiser.corrupt, trainer.label_maps)
+        return HoledTokens(trainer.shards, o.holes, o.seed, count, o.full_noise, o.unroll_steps, *labels)
 
     accelerator.print(f"{len(trainer.shards)} pictures", flush=True)
     run(trainer, items, options, accelerator, unit="grids")

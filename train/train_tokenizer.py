@@ -25,17 +25,17 @@ from accelerate.utils import broadcast
 from PIL import Image
 from torch import Tensor, nn
 
-from sundae.checkpoint import to_json
+from sundae.checkpoint import load_tokenizer, to_json
 from sundae.taming import TamingConfig, TamingTokenizer
 from sundae.tokenizer import PictureTokenizer, Tokenizer, TokenizerConfig
 from train import losses, settings
 from train.augment import AugmentSettings, augment
 from train.checkpoints import check_shape, load_state
 from train.codebook import CodebookTrainer, perplexity, straight_through
-from train.data import RandomCrops, open_source, split, to_tensor
+from train.data import RandomCrops, is_here, open_source, sound_picture, split, to_tensor
 from train.optim import WeightAverage
 from train.perceptual import LPIPS, describe, find_lpips
-from train.report import count_files, dry_run, on_meta
+from train.report import dry_run, on_meta
 from train.run import RunSettings, make_accelerator, parts, run, seed_step
 from train.samples import tokenizer_pictures
 
@@ -145,11 +145,15 @@ class TokenizerTrainer:
             self.tokenizer.render = torch.compile(self.tokenizer.render)  # type: ignore[method-assign]
 
     def begin(self, training) -> None:
-        """Weights to begin with: another run's, or what the architecture fits to a few pictures."""
+        """Weights to begin with: another run's, a bundle's, or what the architecture fits to a few pictures."""
         if self.options.start_from:
-            self.load_weights(load_state(Path(self.options.start_from)))
+            source = Path(self.options.start_from)
+            if (source / "config.json").exists():
+                self.load_bundle(source)
+            else:
+                self.load_weights(load_state(source))
             return
-        pictures = [to_tensor(training[i][None]) for i in range(min(24, len(training)))]
+        pictures = [to_tensor(sound_picture(training, i)[None]) for i in range(min(24, len(training)))]
         self.tokenizer.start(torch.cat(pictures))
 
     def train_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
@@ -293,6 +297,17 @@ class TokenizerTrainer:
         if self.options.discriminator_width == state["discriminator"]["score.weight"].shape[1] // 4:
             self.discriminator.load_state_dict(state["discriminator"])
 
+    def load_bundle(self, folder: Path) -> None:
+        """Begin from a bundle's tokenizer, at step 0; what a bundle does not hold, the codebooks' averages and the
+        discriminator, starts afresh. Raises ValueError unless it is of the settings' shape."""
+        tokenizer = load_tokenizer(folder)
+        if to_json(tokenizer.config) != to_json(self.options.model):
+            raise ValueError(
+                f"expected a tokenizer of the shape {self.options.model} in {folder}, got {tokenizer.config}"
+            )
+        self.tokenizer.load_state_dict(tokenizer.state_dict())
+        self.codebook.adopt(self.tokenizer.quantizer)
+
     @staticmethod
     def stateful() -> tuple[str, ...]:
         return ("tokenizer", "discriminator", "codebook", "average", "optimizer", "discriminator_optimizer")
@@ -346,11 +361,10 @@ def report_sizes(options: TokenizerSettings) -> None:
     model = on_meta(lambda: make_tokenizer(options.model))
     judge = on_meta(lambda: losses.PatchDiscriminator(options.discriminator_width))
     crop = torch.zeros(options.per_picture, 3, options.crop, options.crop, device="meta")
-    folder = "." if options.data.startswith("portraits:") else options.data
-    count = count_files(folder, lambda _: len(open_source(options.data, options.size, options.min_side)))
-    modules = {"tokenizer": model, "discriminator": judge}
-    dry_run(options, modules, lambda: model.render(model.latent(crop)), count)  # type: ignore[operator]
-    print(describe(perceptual_loss(options.lpips)))
+    here = is_here(options.data)
+    count = len(open_source(options.data, options.size, options.min_side)) if here else None
+    modules, note = {"tokenizer": model, "discriminator": judge}, describe(perceptual_loss(options.lpips))
+    dry_run(options, modules, lambda: model.render(model.latent(crop)), count, note)  # type: ignore[operator]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -366,7 +380,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     trainer = TokenizerTrainer(options, accelerator)
     accelerator.print(f"{options}\n{describe(trainer.lpips)}", flush=True)
-    chosen = [to_tensor(held_out[i][None]) for i in range(min(6, len(held_out)))]
+    chosen = [to_tensor(sound_picture(held_out, i)[None]) for i in range(min(6, len(held_out)))]
     trainer.validation = torch.cat(chosen).to(accelerator.device)
     trainer.begin(training)
     trainer.prepare()

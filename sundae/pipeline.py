@@ -345,9 +345,7 @@ def colour_correction(known: Tensor, decoded: Tensor, hole: Tensor) -> Tensor:
     Returns:
         float32 ``(1, 3, H, W)``; zero where nothing is known.
     """
-    s = math.gcd(
-        CORRECTION_SCALE, *known.shape[2:]
-    )  # cells of 2 px, of some tokenizers, may be odd in number
+    s = math.gcd(CORRECTION_SCALE, *known.shape[2:])  # cells may be 2 px wide and odd in number
     keep = (~hole).float()
     count = F.avg_pool2d(keep, s)
     error = F.avg_pool2d((known - decoded) * keep, s) / count.clamp(min=1e-6)

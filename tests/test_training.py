@@ -13,7 +13,7 @@ import sundae
 from sundae.checkpoint import TOKENIZERS, load_tokenizer
 from sundae.hourglass import class_labels
 from sundae.tokenizer import ResidualQuantizer
-from train import export, losses, run, samples, settings, train_prior, train_tokenizer
+from train import encode_dataset, export, losses, run, samples, settings, train_prior, train_tokenizer
 from train.checkpoints import load_state, save_atomically
 from train.codebook import CodebookTrainer, kmeans, perplexity, straight_through
 from train.data import FolderSource, RandomCrops, Subset, open_source, split, to_tensor
@@ -520,6 +520,30 @@ def test_values_that_are_none_of_the_codebooks_are_told(shards):
     assert (mapped.label_map(2, 1) == 2).all()
     with pytest.raises(ValueError, match=r"^expected label map values below 3 in .*, got 3: encode again$"):
         mapped.label_map(3, 0)
+
+
+@pytest.mark.parametrize(
+    ("codes", "used", "told"),
+    [
+        (200, (4, 200), "use 4 of the 200 codes of book 1,"),
+        (200, (200, 4), "use 4 of the 200 codes of book 2,"),
+        (200, (5, 5), ""),
+        (20_000, (5, 5), "use 5 of the 20000 codes of book 1,"),  # of the 400 that 400 cells could show
+        (20_000, (9, 9), ""),
+        (3, (1, 3), "use 1 of the 3 codes of book 1,"),
+        (1, (1, 1), ""),
+    ],
+)
+def test_a_codebook_that_is_hardly_used_is_told(tmp_path, capsys, codes, used, told):
+    """Up to a fiftieth of the codes that these cells could show, or a single one of several."""
+    cells = np.arange(400)
+    tokens = np.stack([cells % count for count in used], -1).reshape(1, 1, 20, 20, 2)
+    np.save(tmp_path / "tokens-0.npy", tokens.astype(np.uint16))
+    (tmp_path / "index.json").write_text(json.dumps({"codebook_size": codes, "depth": 2, "tokenizer": "x"}))
+    encode_dataset.warn_of_few_codes(tmp_path)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == bool(told)
+    assert not told or (lines[0].startswith("warning: ") and told in lines[0])
 
 
 @pytest.mark.parametrize("where", ["cpu", "meta"])

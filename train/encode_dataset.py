@@ -335,9 +335,9 @@ def main(argv: list[str] | None = None) -> None:
             save_array(out / f"{kind}-{name}", array)
         damaged += len(pictures) - len(arrays["tokens"])
         print(f"tokens-{name} written", flush=True)
-    damaged = int(accelerator.reduce(torch.tensor(damaged, device=accelerator.device)))
-    if accelerator.is_main_process and damaged:
-        print(f"{damaged} of {len(source)} pictures were damaged and left out", flush=True)
+    everywhere: Any = accelerator.reduce(torch.tensor(damaged, device=accelerator.device))
+    if accelerator.is_main_process and everywhere:
+        print(f"{everywhere} of {len(source)} pictures were damaged and left out", flush=True)
     if accelerator.is_main_process and tokenizer is not None:
         warn_of_few_codes(out)
     leave_together(accelerator)

@@ -1,5 +1,6 @@
 # make app: from a fresh clone to the page.   make test: everything installed, all tests.
 # make photo DATA=folder: goes on training the photographic model (README, "Train your own").
+# make space SPACE=me/sundae: what is committed, onto a Hugging Face Space (README, "On a Space").
 # Needs Python 3.10 or newer, make, and the package registries.
 
 PYTHON ?= python3
@@ -17,7 +18,12 @@ ENCODE_ARGS ?= --augmentations 4
 PRIOR_ARGS ?=
 ENCODE = $(BIN)/python train/encode_dataset.py --tokenizer "$(FROM)" --data "$(DATA)" --held_out 0.1
 
-.PHONY: app test lint photo clean
+# Of make space: the Space's name, another torch than that of requirements.txt, and where the tree is put together.
+SPACE ?=
+TORCH ?=
+TREE ?= build/space
+
+.PHONY: app test lint photo space clean
 
 app: $(VENV)/run.done
 	$(BIN)/python app.py --open $(ARGS)
@@ -39,6 +45,13 @@ photo: $(VENV)/dev.done
 	$(ENCODE) --part held_out --out "$(RUN)/tokens-validation" $(ENCODE_ARGS)
 	$(BIN)/python train/train_prior.py --config train/configs/prior-photo.toml --start_from "$(FROM)" --tokenizer "$(FROM)" --tokens "$(RUN)/tokens" --validation "$(RUN)/tokens-validation" --out "$(RUN)/prior" --max_minutes $(MINUTES) $(PRIOR_ARGS)
 	$(BIN)/python train/export.py --tokenizer "$(RUN)/tokenizer" --prior "$(RUN)/prior" --out "$(RUN)/photo-1024" --overwrite true
+
+space: $(VENV)/run.done
+	@test -n "$(SPACE)" || { echo "expected the name of a Space, as in: make space SPACE=me/sundae" >&2; exit 2; }
+	rm -rf "$(TREE)" && mkdir -p "$(TREE)"
+	git archive HEAD | tar -x -C "$(TREE)"
+	$(if $(TORCH),sed 's/^torch==.*/torch==$(TORCH)/' requirements.txt > "$(TREE)/requirements.txt")
+	$(BIN)/hf upload "$(SPACE)" "$(TREE)" . --repo-type space --delete '*'
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "expected Python 3.10 or newer, got " + sys.version)'

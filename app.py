@@ -19,16 +19,18 @@ from page.checks import MAX_CANDIDATES, MAX_STEPS
 from page.desk import Desk
 from page.examples import example_files, examples
 from page.fields import OpenNumber, OpenRadio, OpenSlider
+from page.gpu import on_zero_gpu
 from page.leaving import IDLE, forgetter, unloader
 from page.look import launch_settings
 from page.painter import page_file, painter
 from page.picker import picker
+from page.settings import more_settings
 from page.shelf import Shelf, in_the_box
 
 EXAMPLES = Path(__file__).parent / "examples"
 WAITING = 20  # redraws that may wait for the model; the next visitor is asked to come back
 TAKE_MASK = """(session, painter, ...rest) =>
-  [session, window.sundae.takeMask(), ...rest.slice(0, -1), window.sundae.model()]"""
+  [session, window.sundae.takeMask(), ...rest.slice(0, -2), window.sundae.model(), window.sundae.settings()]"""
 STOPPING = "(...inputs) => { window.sundae.stopping(); return inputs; }"
 ENDED, FAILED = "() => window.sundae.ended(true)", "() => window.sundae.ended(false)"
 ALONE = {"concurrency_id": "model", "concurrency_limit": 1}  # everything that runs the model
@@ -66,13 +68,23 @@ def place_controls(models: list[str]) -> dict[str, gr.Component]:
             list(range(1, MAX_CANDIDATES + 1)), value=1, label="Candidates", elem_id="candidates"
         )
         model = picker(models, elem_id="model")
+        more = more_settings(elem_id="more")
         with gr.Row(elem_id="leave"):
+            keep_going = gr.Button("Keep going", elem_id="keep-going")
             use = gr.Button("Use as input", elem_id="use")
             download = gr.Button("Download PNG", elem_id="download")
             undo_use = gr.Button("Undo “Use as input”", elem_id="undo-use")
         gr.HTML(html_template=page_file("keys.html"), apply_default_css=False)
-    fields = {"seed": seed, "lock": lock, "steps": steps, "candidates": candidates, "model": model}
+    fields = {
+        "seed": seed,
+        "lock": lock,
+        "steps": steps,
+        "candidates": candidates,
+        "model": model,
+        "more": more,
+    }
     buttons = {"redraw": redraw, "cancel": cancel, "use": use, "download": download, "undo_use": undo_use}
+    buttons |= {"keep_going": keep_going}
     return fields | buttons
 
 
@@ -88,7 +100,7 @@ def wire(
     shown = [session, canvas]
     demo.load(desk.open, None, shown, **AT_ONCE)
     demo.unload(unloader(demo))
-    fields = [controls[name] for name in ("seed", "lock", "steps", "candidates", "model")]
+    fields = [controls[name] for name in ("seed", "lock", "steps", "candidates", "model", "more")]
     redraw = controls["redraw"].click(
         desk.redraw,
         [*shown, *fields],
@@ -102,6 +114,7 @@ def wire(
     redraw.failure(None, js=FAILED)  # a cancelled event counts as failed
     stops = {"cancels": [redraw], "js": STOPPING, **AT_ONCE}
     controls["cancel"].click(desk.cancel, session, shown, **stops)
+    controls["keep_going"].click(None, js="() => window.sundae.keepGoing()")
     controls["use"].click(desk.use_as_input, session, shown, **stops)
     controls["undo_use"].click(desk.undo_use, session, shown, **stops)
     controls["download"].click(desk.download, session, shown, **AT_ONCE)
@@ -109,6 +122,8 @@ def wire(
     canvas.take(desk.take, session, shown, **stops)
     canvas.fit(desk.fit, session, shown, **AT_ONCE)
     canvas.adopt(desk.adopted, session, shown, **AT_ONCE)
+    canvas.recall(desk.recalled, session, shown, **stops)
+    canvas.forget(desk.forget, session, shown, **AT_ONCE)
     if desk.examples:
         thumbs.pick(desk.picked, session, shown, **stops)
     gr.api(desk.inpaint, api_name="inpaint", **ALONE)
@@ -143,6 +158,8 @@ def main() -> None:
         loading.result()
     except (ValueError, OSError) as error:
         sys.exit(f"app.py: {error}")
+    if on_zero_gpu():
+        shelf.wait_for_all()  # what is launched now is what the GPU's processes will have
     address = {"server_name": options.host, "server_port": options.port, "prevent_thread_lock": True}
     demo.launch(**address, share=options.share, inbrowser=options.open, **launch_settings())
     shelf.start_all()  # the page is up: nobody waits for the others

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from sundae.masks import load_posted_mask
 
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 64
-MAX_CANDIDATES = 4
+MAX_CANDIDATES = 8
+SMALLEST = 0.05  # of strength, temperature and proportion
 MAX_POSTED = 12_000_000  # characters of a mask's data URL
 PNG_URL = "data:image/png;base64,"
 
@@ -28,6 +29,13 @@ class Order:
     seed: int
     steps: int
     candidates: int
+    sampler: dict[str, float] = field(
+        default_factory=dict
+    )  # settings in the place of those that suit the prior
+    of_result: bool = (
+        False  # a variation, below a strength of 1, is of the last result and not of the picture
+    )
+    keep_going: bool = False  # more steps from where the last result stands
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -44,6 +52,43 @@ def whole_number(value: Any, name: str, low: int, high: int) -> int:
     if not is_whole(value) or not low <= value <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}.")
     return int(value)
+
+
+SAMPLER = {  # posted name -> words for it, the sampler's settings that it sets
+    "strength": ("The strength", ("strength",)),
+    "temperature_start": ("The first temperature", ("temperature_start",)),
+    "temperature_end": ("The last temperature", ("temperature_end",)),
+    "proportion": ("The proportion", ("proportion_start", "proportion_end")),
+}
+LARGEST = {"strength": 1.0, "temperature_start": 2.0, "temperature_end": 2.0, "proportion": 1.0}
+
+
+def more_settings(posted: Any) -> dict[str, Any]:
+    """The settings that were posted beside the usual ones, as fields of an order. None of them need be there.
+
+    Raises:
+        ValueError: if a number is out of range, or what came is no dictionary.
+    """
+    if posted is None or posted == "":
+        return {}
+    if not isinstance(posted, dict):
+        raise ValueError("The settings did not arrive. Please reload the page.")
+    sampler = {}
+    for name, (words, fields) in SAMPLER.items():
+        if name in posted:
+            number = share(posted[name], words, LARGEST[name])
+            sampler |= dict.fromkeys(fields, number)
+    of_result, keep_going = posted.get("of") == "result", posted.get("keep_going") is True
+    return {"sampler": sampler, "of_result": of_result, "keep_going": keep_going}
+
+
+def share(value: Any, name: str, largest: float) -> float:
+    """``value`` as a float from 0.05 to ``largest``; ValueError if it is anything else."""
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not good or not SMALLEST <= value <= largest:
+        unit = f"{SMALLEST:.0%} to {largest:.0%}" if largest == 1 else f"{SMALLEST} to {largest}"
+        raise ValueError(f"{name} must be a number from {unit}.")
+    return float(value)
 
 
 def is_whole(value: Any) -> bool:

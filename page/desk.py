@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import random
@@ -18,13 +19,13 @@ from gradio.utils import get_upload_folder
 
 from page.checks import MAX_SEED, MAX_STEPS, uploaded_file, whole_number
 from page.events import Event
+from page.gpu import runner
 from page.painter import post
 from page.session import Session, save_png
 from page.shelf import Shelf
 from sundae.image import load_picture
 from sundae.masks import load_mask
 from sundae.pipeline import Inpainter
-from sundae.sampler import SamplerConfig
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def answered(handler: Callable) -> Callable:
     return safe
 
 
-def sentence(error: Exception) -> str:
+def sentence(error: Exception | str) -> str:
     """An error's words with a capital and a full stop."""
     text = str(error).strip() or "That did not work"
     return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
@@ -64,6 +65,7 @@ class Desk:
 
     def __init__(self, shelf: Shelf, examples: list[Path]) -> None:
         self.shelf = shelf
+        self.run = runner(shelf)
         self.examples = examples
         self.uploads = Path(get_upload_folder())
         self.uploads.mkdir(parents=True, exist_ok=True)
@@ -129,23 +131,35 @@ class Desk:
         steps: Any,
         candidates: Any,
         model: Any,
+        more: Any = None,
     ) -> Iterator[tuple[Any, Any, Any]]:
         """The session, then updates of the painter and of the seed field, step by step."""
         session = session or Session()
         yield session, gr.skip(), gr.skip()
-        for event, shown_seed in self._redraw(session, mask, seed, locked, steps, candidates, model):
+        for event, shown_seed in self._redraw(session, mask, seed, locked, steps, candidates, model, more):
             yield gr.skip(), post(event), gr.skip() if shown_seed is None else shown_seed
 
     def _redraw(
-        self, session: Session, mask: Any, seed: Any, locked: Any, steps: Any, candidates: Any, model: Any
+        self,
+        session: Session,
+        mask: Any,
+        seed: Any,
+        locked: Any,
+        steps: Any,
+        candidates: Any,
+        model: Any,
+        more: Any,
     ) -> Iterator[tuple[Event, int | None]]:
         if session.picture is None:
             yield session.event("lost"), None
             return
         try:
-            order = session.order(mask, seed if locked else random.randint(0, MAX_SEED), steps, candidates)
-            for event in session.redraw(Inpainter(session.model(self.shelf, model)), order):
+            chosen = seed if locked else random.randint(0, MAX_SEED)
+            order = session.order(mask, chosen, steps, candidates, more)
+            for event in session.redraw(Inpainter(session.model(self.shelf, model)), order, self.run):
                 yield event, order.seed if event["kind"] == "start" else None
+        except gr.Error as error:  # of ZeroGPU: no GPU is free, or the visitor's time on it is used up
+            yield session.event("stopped", status="", note=sentence(error.message)), None
         except ValueError as error:
             yield session.event("stopped", status="", note=sentence(error)), None
         except Exception:
@@ -171,6 +185,17 @@ class Desk:
     def undo_use(self, session: Session) -> Any:
         return session.undo_use()
 
+    def recalled(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
+        return self.recall(session, getattr(event, "job", None))
+
+    @answered
+    def recall(self, session: Session, job: Any) -> Any:
+        return session.recall(job)
+
+    @answered
+    def forget(self, session: Session) -> Any:
+        return session.forget()
+
     @answered
     def download(self, session: Session) -> Any:
         return session.download(self.folder)
@@ -185,10 +210,11 @@ class Desk:
         try:
             picture, hole = self._program_input(image, mask)
             seed = whole_number(seed, "The seed", 0, MAX_SEED)
-            config = SamplerConfig(steps=whole_number(steps, "Steps", 1, MAX_STEPS))
+            steps = whole_number(steps, "Steps", 1, MAX_STEPS)
             prepared = Inpainter(self.shelf.choose(picture, model)).prepare(picture, hole)
+            config = dataclasses.replace(prepared.defaults, steps=steps)
             image = None
-            for frame in prepared.run(config, seeds=(seed,)):
+            for frame in self.run(prepared, config, (seed,), None):
                 image = frame.image() if frame.last else None
                 yield None
             yield self._program_answer(image, picture, prepared.settings(config, seed))

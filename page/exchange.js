@@ -67,26 +67,35 @@ const received = {
   async picture(event) {
     Object.assign(state, { picture: event.number, before: null });
     if (recovered(event)) return;
-    const former = turnHistory(event);
+    let former = turnHistory(event);
     await player.setPicture(event.view, event.width, event.height);
     mask.reset(event.width, event.height);
     Object.assign(state, { posted: null, source: event.example ?? state.sent ?? null, sent: null });
     view.setPicture(event.width, event.height);
+    cells.setPicture(event.size);
     setBusy(false);
+    if (event.way === 'recalled') former = bringPastBack(event.job);
     if (former) bringBack(former);
+    showPast();
+    if (state.rest && event.way === 'used') mask.set(state.rest);
     edited();
     changed('picture', player.run);
     if (former) setLook(former.look);
     setMessage(event.note || '');
     setStatus(event.status);
+    if (event.asked) fillSettings(fromFile(event.asked));
     askForFit(event.way === 'new');
     state.ready = true;
     root.dataset.ready = '1';
     setCount('pictures', (state.pictures += 1));
+    if (state.rest && event.way === 'used') press('redraw');
+    state.rest = null;
   },
   fit(event) {
     if (event.picture !== state.picture) return;
+    picker.grids = event.grids;
     picker.pick(event.model);
+    cells.measure();
     setHint(event.hint);
   },
   // The connection was away for a while and the server has forgotten the picture: send it again, then redraw.
@@ -115,7 +124,11 @@ const received = {
     setBusy(false);
     setCount('sent', event.frames);
     setLook('outline');
+    remember(event);
     changed('look', player.run);
+  },
+  kept(event) {
+    keepOnly(event.jobs);
   },
   stopped(event) {
     if (!state.busy && player.finished) return; // it was over before it could be stopped, and its result stands
@@ -147,7 +160,7 @@ function stop(status) {
 // Keep what is here, or take out what was here when the picture was: the server keeps as many pictures.
 function turnHistory(event) {
   const former = event.way === 'former' ? state.former.pop() : null;
-  if (event.way === 'new') state.former = [];
+  if (event.way === 'new' || event.way === 'recalled') state.former = [];
   if (event.way === 'used') {
     const { posted, source } = state;
     const look = root.dataset.look;
@@ -231,11 +244,44 @@ function takeMask() {
   setMessage('');
   setBusy(true);
   setStatus('Waiting for the model');
-  const hard = mask.hard();
+  const hard = state.goOn ? state.posted : mask.hard();
   if (!hard) return '';
-  state.posted = hard;
+  state.posted = memory.hard = hard;
   return maskPng(hard);
 }
+
+// What is asked for beside the mask; called right after takeMask.
+function takeSettings() {
+  const settings = { ...moreSettings(), keep_going: state.goOn };
+  state.goOn = false;
+  return settings;
+}
+
+// More steps from where the result that is shown stands, under the mask that it was drawn for.
+function keepGoing() {
+  if (state.busy) return;
+  if (!player.finished) return setMessage('There is no result yet: paint, then press Redraw.');
+  state.goOn = true;
+  press('redraw');
+}
+
+// Part of the last result has been rubbed out of its mask, and nothing added: that part is to stay as it was drawn.
+function rubbedOut() {
+  if (!player.finished || !state.posted || !moreSettings().freeze) return null;
+  const [before, now] = [bitsOf(state.posted), mask.bits()];
+  const less = now.some((bit, i) => bit < before[i]) && !now.some((bit, i) => bit > before[i]);
+  return less && now.includes(1) ? now : null;
+}
+
+// Redraw pressed after some of the result was rubbed out: first the result becomes the picture.
+document.addEventListener('click', (event) => {
+  if (!root.isConnected || !event.target.closest('#redraw') || state.busy || state.pending || state.goOn) return;
+  const rest = rubbedOut();
+  if (!rest) return;
+  event.stopImmediatePropagation();
+  state.rest = rest;
+  press('use');
+}, true);
 
 // Redraw pressed while the last job's event is not over: once more as soon as it is.
 document.addEventListener('click', (event) => {
@@ -302,6 +348,6 @@ new MutationObserver((changes) => {
   }
 }).observe(document.body, { childList: true, subtree: true });
 
-window.sundae = { takeMask, stopping, ended, model: () => picker.model };
+window.sundae = { takeMask, stopping, ended, keepGoing, model: () => picker.model, settings: takeSettings };
 edited();
 receive();

@@ -1,5 +1,3 @@
-'use strict';
-
 // The mask: a list of operations drawn on one canvas. Undo replays the list, so history costs a few points
 // per stroke and not a copy of the canvas; operations older than KEEP are baked into a second canvas.
 
@@ -39,6 +37,7 @@ class Mask {
     this.replay();
   }
 
+  // A point has x and y, and where a pen presses lightly a share of the size.
   begin(erase, size, point) {
     this.stroke = { kind: 'stroke', erase, size, points: [point, point] };
     this.segment(this.stroke, 1);
@@ -60,10 +59,24 @@ class Mask {
     this.replay();
   }
 
-  apply(kind) {
-    const operation = { kind };
+  apply(operation) {
     this.draw(operation);
     this.record(operation);
+  }
+
+  // Fill what a closed line of points surrounds, or take it away.
+  fill(points, erase) {
+    this.apply({ kind: 'shape', points, erase });
+  }
+
+  // Another mask in the place of this one: a byte for each pixel.
+  set(bits) {
+    this.apply({ kind: 'bits', packed: pack(bits) });
+  }
+
+  // What is painted now: a byte for each pixel.
+  bits() {
+    return bitsOf(this.canvas);
   }
 
   record(operation) {
@@ -101,6 +114,8 @@ class Mask {
   draw(operation) {
     if (operation.kind === 'clear') this.wipe();
     else if (operation.kind === 'invert') this.invert();
+    else if (operation.kind === 'shape') this.shape(operation);
+    else if (operation.kind === 'bits') this.replace(operation);
     else for (let i = 1; i < operation.points.length; i++) this.segment(operation, i);
   }
 
@@ -115,12 +130,42 @@ class Mask {
     this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
   }
 
+  // With hard edges: a pixel belongs to the shape if its middle does.
+  shape({ points, erase }) {
+    const { width, height } = this.canvas;
+    const path = new Path2D();
+    points.forEach(({ x, y }, i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
+    path.closePath();
+    const filled = newCanvas(width, height);
+    filled.getContext('2d').fill(path);
+    this.stamp(canvasOf(bitsOf(filled), width, height), erase);
+  }
+
+  replace({ packed }) {
+    const { width, height } = this.canvas;
+    this.wipe();
+    this.stamp(canvasOf(unpack(packed, width * height), width, height), false);
+  }
+
+  // Paint, or rub out, where a canvas is opaque.
+  stamp(hard, erase) {
+    const { width, height } = this.canvas;
+    const painted = newCanvas(width, height);
+    const pen = painted.getContext('2d');
+    pen.drawImage(hard, 0, 0);
+    pen.globalCompositeOperation = 'source-in';
+    pen.fillStyle = this.paint;
+    pen.fillRect(0, 0, width, height);
+    this.context.globalCompositeOperation = erase ? 'destination-out' : 'source-over';
+    this.context.drawImage(painted, 0, 0);
+  }
+
   segment(stroke, index) {
     const [from, to] = [stroke.points[index - 1], stroke.points[index]];
     const pen = this.context;
     pen.globalCompositeOperation = stroke.erase ? 'destination-out' : 'source-over';
     pen.strokeStyle = this.paint;
-    pen.lineWidth = stroke.size;
+    pen.lineWidth = stroke.size * (to.share ?? 1);
     pen.lineCap = pen.lineJoin = 'round';
     pen.beginPath();
     pen.moveTo(from.x, from.y);
@@ -130,19 +175,8 @@ class Mask {
 
   // A canvas with hard edges: opaque white where the mask covers at least half a pixel. Null if nothing does.
   hard() {
-    const { width, height } = this.canvas;
-    const pixels = this.context.getImageData(0, 0, width, height);
-    const words = new Uint32Array(pixels.data.buffer);
-    let any = false;
-    for (let i = 0; i < words.length; i++) {
-      const inside = words[i] >>> 24 >= 128;
-      words[i] = inside ? 0xffffffff : 0;
-      any = any || inside;
-    }
-    if (!any) return null;
-    const canvas = newCanvas(width, height);
-    canvas.getContext('2d').putImageData(pixels, 0, 0);
-    return canvas;
+    const bits = this.bits();
+    return bits.includes(1) ? canvasOf(bits, this.canvas.width, this.canvas.height) : null;
   }
 }
 

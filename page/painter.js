@@ -1,5 +1,5 @@
 // The painter: tools, keys and pointers. All scripts run once, in one scope, with gr.HTML's own variables
-// `element`, `trigger`, `props`, `upload` and `watch`: mask.js, view.js, player.js, picker.js, this one, exchange.js.
+// `element`, `trigger`, `props`, `upload` and `watch`, in the order of painter.py.
 
 const SIZES = { smallest: 0.004, largest: 0.4 }; // brush, as parts of the picture's longer side
 
@@ -12,9 +12,12 @@ const replayField = find('[data-replay]');
 const fileField = find('[data-file]');
 
 const mask = new Mask(find('canvas.mask'));
+const draft = new Draft(find('.draft polygon'));
 const view = new View(stage, find('.sheet'));
 const player = new Player(find('canvas.base'), find('canvas.result'), changed);
 const picker = new Picker();
+const cells = new Cells(find('canvas.cells'), mask);
+const TOOLS = ['brush', 'eraser', 'rectangle', 'lasso'];
 
 const state = {
   tool: 'brush', space: false, hover: null, ready: false, lastSeen: 0, pictures: 0,
@@ -33,9 +36,14 @@ const state = {
   recovering: false, // the picture is on its way once more, for the mask that is here
   stopping: false, // the visitor has stopped the job, so its failing is no news
   again: false, // Redraw was pressed while pending
+  goOn: false, // the next job takes more steps from the last result
+  rest: null, // the mask of the next job, while the result before becomes the picture
 };
 const pointers = new Map(); // pointers that are down on the stage, by id
-let drag = null; // 'paint', 'pan' or 'pinch'
+let drag = null; // 'paint', 'shape', 'pan' or 'pinch'
+
+// One row of tools where they fit.
+new ResizeObserver(() => root.classList.toggle('narrow', root.clientWidth < 720)).observe(root);
 
 // ---- what is shown -------------------------------------------------------------------------------------
 
@@ -156,10 +164,9 @@ function changeSize(by) {
 
 function setTool(tool) {
   state.tool = tool;
-  for (const name of ['brush', 'eraser']) {
-    find(`[data-act=${name}]`).setAttribute('aria-pressed', String(name === tool));
-  }
+  for (const name of TOOLS) find(`[data-act=${name}]`).setAttribute('aria-pressed', String(name === tool));
   cursor.classList.toggle('erasing', tool === 'eraser');
+  root.dataset.tool = tool;
 }
 
 function placeCursor(clientX, clientY) {
@@ -182,6 +189,7 @@ function showSize() {
 
 function edited() {
   setLook('tint');
+  cells.measure();
   find('[data-act=undo]').disabled = !mask.done.length;
   find('[data-act=redo]').disabled = !mask.undone.length;
 }
@@ -199,15 +207,21 @@ function compare(on) {
 }
 
 const actions = {
-  brush: () => setTool('brush'),
-  eraser: () => setTool('eraser'),
+  ...Object.fromEntries(TOOLS.map((name) => [name, () => setTool(name)])),
   undo: () => change(() => mask.undo()),
   redo: () => change(() => mask.redo()),
-  invert: () => change(() => mask.apply('invert')),
-  clear: () => change(() => mask.apply('clear')),
+  invert: () => change(() => mask.apply({ kind: 'invert' })),
+  clear: () => change(() => mask.apply({ kind: 'clear' })),
   zoomin: () => view.zoomAt(1.4),
   zoomout: () => view.zoomAt(1 / 1.4),
   fit: () => view.fit(),
+  grow: () => change(() => resize(true)),
+  shrink: () => change(() => resize(false)),
+  cells: () => showCells(!cells.shown),
+  savemask: () => saveMask(),
+  openmask: () => maskField.click(),
+  lastmask: () => useLastMask(),
+  help: () => help(),
   open: () => fileField.click(),
   dismiss: () => setMessage(''),
   smaller: () => changeSize(-5),
@@ -221,6 +235,15 @@ function change(act) {
   if (state.busy) return;
   act();
   edited();
+}
+
+// The keys, on top of the page; also where the column beside the picture has no room for them.
+function help() {
+  const sheet = find('.help');
+  if (sheet.open) return sheet.close();
+  sheet.querySelector('dl')?.remove();
+  sheet.append(document.querySelector('.keys dl').cloneNode(true));
+  return sheet.showModal();
 }
 
 function press(id) {
@@ -267,18 +290,25 @@ stage.addEventListener('pointerdown', (event) => {
 });
 
 function startDrag(event) {
-  drag = state.space || event.button === 1 ? 'pan' : 'paint';
-  if (state.busy && drag === 'paint') drag = null; // the hole is being drawn in
-  if (drag === 'paint') {
-    mask.begin(state.tool === 'eraser', brushSize(), view.toPicture(event.clientX, event.clientY));
-    setLook('tint');
-  }
+  const shaping = ['rectangle', 'lasso'].includes(state.tool);
+  drag = state.space || event.button === 1 ? 'pan' : shaping ? 'shape' : 'paint';
+  if (state.busy && drag !== 'pan') drag = null; // the hole is being drawn in
+  if (drag === 'paint') mask.begin(state.tool === 'eraser', brushSize(), pointOf(event));
+  if (drag === 'shape') draft.begin(state.tool, pointOf(event));
+  if (drag === 'paint' || drag === 'shape') setLook('tint');
   root.classList.toggle('panning', drag === 'pan');
+}
+
+// Where an event is on the picture, and how much of the brush a pen's pressure leaves.
+function pointOf(event) {
+  const point = view.toPicture(event.clientX, event.clientY);
+  return event.pointerType === 'pen' && event.pressure ? { ...point, share: 0.25 + 0.75 * event.pressure } : point;
 }
 
 // A second finger means the first was not painting.
 function startPinch() {
   mask.abandon();
+  draft.drop();
   drag = 'pinch';
 }
 
@@ -288,6 +318,7 @@ stage.addEventListener('pointermove', (event) => {
   if (!before) return;
   const now = { x: event.clientX, y: event.clientY };
   if (drag === 'paint') paintTo(event);
+  if (drag === 'shape') draft.extend(pointOf(event));
   if (drag === 'pan') view.pan(now.x - before.x, now.y - before.y);
   if (drag === 'pinch') pinch(event.pointerId, before, now);
   pointers.set(event.pointerId, now);
@@ -295,7 +326,12 @@ stage.addEventListener('pointermove', (event) => {
 
 function paintTo(event) {
   const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
-  for (const each of events.length ? events : [event]) mask.extend(view.toPicture(each.clientX, each.clientY));
+  for (const each of events.length ? events : [event]) {
+    const before = mask.stroke.points.at(-1);
+    const point = pointOf(each);
+    mask.extend(point);
+    if (!mask.stroke.erase) cells.brushed(before, point, (mask.stroke.size * (point.share ?? 1)) / 2);
+  }
 }
 
 function pinch(id, before, now) {
@@ -314,8 +350,15 @@ function lift(event) {
     else mask.end();
     edited();
   }
+  if (drag === 'shape') finishShape(event);
   if (drag !== 'pinch' || pointers.size === 0) drag = null;
   root.classList.remove('panning');
+}
+// With Alt held the shape is taken away from the mask.
+function finishShape(event) {
+  const points = event.type === 'pointercancel' ? draft.drop() : draft.end();
+  if (points) mask.fill(points, event.altKey);
+  edited();
 }
 stage.addEventListener('pointerup', lift);
 stage.addEventListener('pointercancel', lift);
@@ -342,7 +385,7 @@ stage.addEventListener('wheel', (event) => {
 // ---- keys ----------------------------------------------------------------------------------------------
 
 const KEYS = {
-  b: 'brush', e: 'eraser', i: 'invert', delete: 'clear', backspace: 'clear', '[': 'smaller', ']': 'larger',
+  b: 'brush', e: 'eraser', r: 'rectangle', l: 'lasso', g: 'cells', m: 'lastmask', '?': 'help', i: 'invert', delete: 'clear', backspace: 'clear', '[': 'smaller', ']': 'larger',
   '+': 'zoomin', '=': 'zoomin', '-': 'zoomout', '0': 'fit', enter: 'redraw', escape: 'cancel',
 };
 
@@ -355,7 +398,7 @@ function controlled(target) {
 }
 
 document.addEventListener('keydown', (event) => {
-  if (!root.isConnected || event.altKey) return;
+  if (!root.isConnected || event.altKey || find('.help').open) return;
   const key = event.key.toLowerCase();
   if (key === 'tab') root.classList.remove('by-pointer');
   if (event.ctrlKey || event.metaKey) return undoKeys(event, key);
@@ -363,7 +406,7 @@ document.addEventListener('keydown', (event) => {
   if (controlled(event.target) && [' ', 'enter'].includes(key)) return;
   if (key === ' ') state.space = true;
   else if (key === 'c') compare(!event.repeat || root.classList.contains('comparing'));
-  else if (/^[1-4]$/.test(key)) choose(Number(key) - 1);
+  else if (/^[1-8]$/.test(key)) choose(Number(key) - 1);
   else if (KEYS[key]) actions[KEYS[key]]();
   else return;
   if (key !== 'enter') event.preventDefault();

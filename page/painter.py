@@ -9,14 +9,20 @@ from typing import Any
 import gradio as gr
 
 FOLDER = Path(__file__).parent
-SCRIPTS = (
+SCRIPTS = (  # one scope, in this order
+    "bits.js",
     "mask.js",
+    "shape.js",
     "view.js",
     "player.js",
     "picker.js",
+    "cells.js",
     "painter.js",
+    "maskmenu.js",
+    "settings.js",
+    "past.js",
     "exchange.js",
-)  # one scope, in this order
+)
 SLOTS = 8  # as in exchange.js
 MAX_UPLOAD = "64mb"  # as in exchange.js
 
@@ -29,7 +35,7 @@ def page_file(name: str) -> str:
 
 def painter(**settings: Any) -> gr.HTML:
     """The component. The server writes to it with ``post``; it triggers ``picture``, ``take``,
-    ``fit`` and ``adopt``.
+    ``fit``, ``adopt``, ``recall`` and ``forget``.
 
     A plain gr.HTML and not a subclass: gradio writes a stub file beside the source of every subclass.
     """

@@ -9,11 +9,13 @@ const WHY = {
 
 class Picker {
   constructor() {
+    this.grids = []; // resolution and cell of each model, in px; null for one that is not loaded
     this.clear();
     document.addEventListener('change', (event) => {
       if (!root.isConnected || !event.target.matches('#model input')) return;
       this.chosen = Number(event.target.value);
       this.show();
+      cells.measure();
     });
   }
 
@@ -39,6 +41,11 @@ class Picker {
   // Place of the model on the server's shelf; null while the server has not said which fits best.
   get model() {
     return this.chosen ?? this.picked;
+  }
+
+  // Of the model that would redraw; null while it is not known.
+  get grid() {
+    return this.grids[this.model] ?? null;
   }
 
   // What visitors call a model; nothing where there is only one.

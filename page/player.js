@@ -87,11 +87,11 @@ class Player {
     pen.drawImage(clipped(frame.crops[run.choice], frame.box, run.hard), frame.box[0], frame.box[1]);
   }
 
-  drawThumb(canvas, index) {
+  drawThumb(canvas, index, size = THUMB) {
     const frame = this.run && this.run.frames[this.run.frames.length - 1];
     if (!frame || !frame.crops[index]) return;
     const area = around(frame.box, this.base.width, this.base.height);
-    const side = Math.round(THUMB * (window.devicePixelRatio || 1));
+    const side = Math.round(size * (window.devicePixelRatio || 1));
     const scale = side / area[2];
     canvas.width = canvas.height = side;
     const pen = canvas.getContext('2d');

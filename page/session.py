@@ -11,15 +11,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from page.checks import MAX_CANDIDATES, MAX_SEED, MAX_STEPS, Order, mask_from_url, whole_number
+from torch import Tensor
+
+from page.checks import (
+    MAX_CANDIDATES,
+    MAX_SEED,
+    MAX_STEPS,
+    Order,
+    mask_from_url,
+    more_settings,
+    whole_number,
+)
 from page.events import Event, Numbers, crops, full_mask, picture_url, view_size
+from page.gpu import Runner, run_here
 from page.shelf import Shelf
 from sundae.bundles import Model
 from sundae.fit import Fit
-from sundae.image import Picture, load_picture, save_picture
-from sundae.pipeline import Frame, Inpainter
-from sundae.sampler import SamplerConfig
+from sundae.image import Picture, load_picture, read_settings, save_picture
+from sundae.pipeline import Frame, Inpainter, Prepared
+from sundae.sampler import SamplerConfig, SampleStep
 
+SETTLED = 1e-3  # share of the cells that become noise before more steps: practically none
+PAST, PAST_PIXELS = 12, 60_000_000  # results that can be brought back, and pixels of their pictures
 FORMER = 4  # pictures that "Use as input" has replaced and that can come back
 FORMER_PIXELS = 40_000_000  # of all of them together, unless a single one has more
 UNUSUAL = "The models know aligned faces; this picture may be something else."
@@ -34,6 +47,7 @@ class Result:
     frame: Frame
     order: Order
     config: SamplerConfig
+    began: dict[str, Any] | None = None  # settings of the result whose tokens it began with
     choice: int = 0
 
     @property
@@ -44,7 +58,32 @@ class Result:
     @property
     def settings(self) -> dict[str, Any]:
         """What makes the chosen candidate again, given the same picture and mask."""
-        return self.frame.prepared.settings(self.config, self.order.seeds[self.choice])
+        settings = self.frame.prepared.settings(self.config, self.order.seeds[self.choice])
+        return settings if self.began is None else {**settings, "began_with": self.began}
+
+
+@dataclasses.dataclass
+class Past:
+    """What brings a result back: everything but what can be made again from it."""
+
+    job: int
+    model: Model
+    picture: Picture
+    order: Order
+    config: SamplerConfig
+    began: dict[str, Any] | None
+    step: SampleStep  # the last
+    earlier: list[dict[str, Any]]  # settings of the edits that are part of the picture
+    choice: int
+
+    @property
+    def pixels(self) -> int:
+        return self.picture.rgb.size // 3
+
+    def result(self) -> Result:
+        prepared = Inpainter(self.model).prepare(self.picture, self.order.mask)
+        frame = Frame(self.step, prepared)
+        return Result(self.job, frame, self.order, self.config, self.began, self.choice)
 
 
 class Session:
@@ -63,10 +102,11 @@ class Session:
         self._choice = 0
         self._finished = 0
         self._shown = 0  # number of the event that showed the picture
-        self._offered: tuple[Picture, str] | None = None
+        self._offered: tuple[Picture, str, dict[str, Any] | None] | None = None
         self._fits: tuple[Picture, list[tuple[int, Fit]]] | None = None
         self._earlier: list[dict[str, Any]] = []  # settings of the edits that are part of the picture by now
         self._former: list[Result] = []  # the last of them
+        self._past: list[Past] = []  # results that can be brought back, the newest last
         self.picture: Picture | None = None
         self.result: Result | None = None
         self.closed = False
@@ -79,7 +119,8 @@ class Session:
         Raises:
             ValueError: if it is no picture.
         """
-        self._offered = load_picture(source, name), name
+        settings = read_settings(source) if isinstance(source, bytes) else None
+        self._offered = load_picture(source, name), name, settings
         return self.event("offer")
 
     def take(self) -> Event:
@@ -88,10 +129,11 @@ class Session:
             offered, self._offered = self._offered, None
         if offered is None:
             raise ValueError("The picture did not arrive. Please send it again.")
-        return self.start_with(*offered)
+        picture, name, settings = offered
+        return {**self.start_with(picture, name), "asked": settings}
 
     def start_with(self, picture: Picture, name: str, example: int | None = None) -> Event:
-        """Take a new picture; what was done to others is forgotten."""
+        """Take a new picture; edits that are part of the one before are not part of this."""
         with self._lock:
             self._earlier, self._former = [], []
             event = self._show(picture, "new", f"{name}, {picture.size[0]} × {picture.size[1]}")
@@ -126,11 +168,13 @@ class Session:
             return event
 
     def _show(self, picture: Picture, way: str, status: str) -> Event:
-        """Make it the picture, without a result; the page is told which ``way`` it came: new, used or former."""
+        """Make it the picture, without a result; the page is told which ``way`` it came: new, used,
+        former or recalled."""
         self._job += 1
         self.picture, self.result = picture, None
         width, height = view_size(picture.size)
-        event = self.event("picture", view=picture_url(picture), width=width, height=height, status=status)
+        view = {"view": picture_url(picture), "width": width, "height": height, "size": picture.size}
+        event = self.event("picture", **view, status=status)
         self._shown = event["number"]
         history = {"way": way, "edits": len(self._earlier), "former": len(self._former)}
         return {**event, **history, "note": " ".join(picture.notes)}
@@ -142,7 +186,7 @@ class Session:
         shown, fits = self._shown, self.fits(shelf)
         unusual = all(fit.unusual for _, fit in fits)
         hint = (UNUSUAL if len(shelf) > 1 else UNUSUAL_TO_ONE) if unusual else ""
-        return self.event("fit", picture=shown, model=fits[0][0], hint=hint)
+        return self.event("fit", picture=shown, model=fits[0][0], hint=hint, grids=shelf.grids())
 
     def fits(self, shelf: Shelf) -> list[tuple[int, Fit]]:
         """How well each model fits the picture, with its place on the shelf, the best first."""
@@ -168,7 +212,7 @@ class Session:
 
     # -- redrawing --------------------------------------------------------------------------------------
 
-    def order(self, mask_url: Any, seed: Any, steps: Any, candidates: Any) -> Order:
+    def order(self, mask_url: Any, seed: Any, steps: Any, candidates: Any, more: Any = None) -> Order:
         """Everything the page posted, checked. Raises ValueError with the first thing wrong."""
         if self.picture is None:
             raise ValueError("There is no picture. Please load one.")
@@ -177,23 +221,50 @@ class Session:
             seed=whole_number(seed, "The seed", 0, MAX_SEED),
             steps=whole_number(steps, "Steps", 1, MAX_STEPS),
             candidates=whole_number(candidates, "Candidates", 1, MAX_CANDIDATES),
+            **more_settings(more),
         )
 
-    def redraw(self, inpainter: Inpainter, order: Order) -> Iterator[Event]:
+    def redraw(self, inpainter: Inpainter, order: Order, run: Runner = run_here) -> Iterator[Event]:
         """Redraw the hole: a start, a frame for every step, then done. Closing the generator stops the work."""
         job, picture = self._begin()
         started = time.perf_counter()
-        config = SamplerConfig(steps=order.steps)
         yield self.event("start", job=job, candidates=order.candidates, total=order.steps)
-        frames = inpainter.prepare(picture, order.mask).run(config, seeds=order.seeds)
+        prepared = inpainter.prepare(picture, order.mask)
+        config, start = self._how(prepared, order)
+        began = self.result.settings if start is not None and self.result else None
+        frames = run(prepared, config, order.seeds, start)
         for count, frame in enumerate(frames, 1):
             if job != self._job:
                 frames.close()
                 return
             shown = crops(frame.patches, frame.box, picture.size, frame.last)
             yield self.event("frame", job=job, index=frame.index, total=frame.total, last=frame.last, **shown)
-            if frame.last and self._finish(Result(job, frame, order, config)):
+            if frame.last and self._finish(Result(job, frame, order, config, began)):
                 yield self._done(job, order, count, time.perf_counter() - started)
+
+    def _how(self, prepared: Prepared, order: Order) -> tuple[SamplerConfig, Tensor | None]:
+        """Settings of the sampler, and the tokens that a variation or more steps begin with."""
+        config = dataclasses.replace(prepared.defaults, steps=order.steps, **order.sampler)
+        if order.keep_going:
+            calm = {"temperature_start": config.temperature_end, "strength": SETTLED, "renoise": 0.0}
+            return dataclasses.replace(config, **calm), self._last_tokens(prepared)
+        if order.of_result and config.strength < 1:
+            return config, self._last_tokens(prepared)
+        return config, None
+
+    def _last_tokens(self, prepared: Prepared) -> Tensor:
+        """int64 (1, h, w, q) of the candidate that was chosen last, on the grid that is to be redrawn.
+
+        Raises:
+            ValueError: if there is no result, or it was drawn by another model or for another part of the picture.
+        """
+        result = self.result
+        if result is None:
+            raise ValueError("There is no result yet: paint, then press Redraw.")
+        last = result.frame.prepared
+        if last.model is not prepared.model or last.window != prepared.window:
+            raise ValueError("The last result was drawn by another model or for another part of the picture.")
+        return result.frame.step.tokens[result.choice : result.choice + 1]
 
     def _begin(self) -> tuple[int, Picture]:
         with self._lock:
@@ -210,7 +281,38 @@ class Session:
                 return False
             result.choice = self._choice
             self.result = result
+            self._remember(result)
             return True
+
+    def _remember(self, result: Result) -> None:
+        prepared = result.frame.prepared
+        about = (result.order, result.config, result.began, result.frame.step, list(self._earlier))
+        self._past.append(Past(result.job, prepared.model, prepared.picture, *about, result.choice))
+        while len(self._past) > PAST or (len(self._past) > 1 and self._past_pixels > PAST_PIXELS):
+            self._past.pop(0)
+
+    @property
+    def _past_pixels(self) -> int:
+        pictures = {id(past.picture): past for past in self._past}
+        return sum(past.pixels for past in pictures.values())
+
+    def recall(self, job: Any) -> Event:
+        """An earlier result comes back with its picture, its mask and all its candidates."""
+        with self._lock:
+            past = next((each for each in self._past if each.job == job), None)
+            if past is None:
+                raise ValueError("This result is not kept any more.")
+            result = past.result()
+            self._former, self._earlier = [], list(past.earlier)
+            event = self._show(past.picture, "recalled", "An earlier result is back")
+            self.result = result
+            return {**event, "job": past.job}
+
+    def forget(self) -> Event:
+        """Results before the one that is here are kept no longer."""
+        with self._lock:
+            self._past = [past for past in self._past if self.result and past.job == self.result.job]
+            return self.event("kept", jobs=[past.job for past in self._past])
 
     def _done(self, job: int, order: Order, frames: int, seconds: float) -> Event:
         self._finished += 1
@@ -222,6 +324,7 @@ class Session:
             steps=order.steps,
             seeds=order.seeds,
             frames=frames,
+            kept=[past.job for past in self._past],
         )
 
     def cancel(self) -> Event:
@@ -236,6 +339,9 @@ class Session:
         with self._lock:
             if job == self._job:
                 self._choice = index
+            for past in self._past:
+                if past.job == job and index < past.order.candidates:
+                    past.choice = index
             if self.result is not None and job == self.result.job and index < self.result.order.candidates:
                 self.result.choice = index
 
@@ -261,7 +367,7 @@ class Session:
             self._job += 1
             self.closed = True
             self.picture = self.result = self._offered = self._fits = None
-            self._earlier, self._former = [], []
+            self._earlier, self._former, self._past = [], [], []
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -82,6 +82,16 @@ class Shelf:
         for index in range(len(self)):
             self.start(index)
 
+    def wait_for_all(self) -> None:
+        """Until each is loaded or has failed."""
+        for index in range(len(self)):
+            self.start(index).exception()
+
+    def place(self, model: Model) -> int:
+        """Where a model from this shelf stands on it."""
+        loaded = [(index, each) for index, each in list(self._loading.items()) if each.done()]
+        return next(index for index, each in loaded if not each.exception() and each.result() is model)
+
     def __getitem__(self, index: int) -> Model:
         """The model; waits until it is loaded.
 
@@ -89,6 +99,15 @@ class Shelf:
             ValueError: if it cannot be loaded, as :func:`sundae.load`.
         """
         return self.start(index).result()
+
+    def grids(self) -> list[dict[str, int] | None]:
+        """Resolution and side of a cell, px, of each model that is loaded by now."""
+        with self._lock:
+            loading = [self._loading.get(index) for index in range(len(self))]
+        ready = [each.result() if each and each.done() and not each.exception() else None for each in loading]
+        return [
+            model and {"resolution": model.resolution, "cell": model.downsample_factor} for model in ready
+        ]
 
     def choose(self, picture: Picture, name: str) -> Model:
         """The model of that name; without one, the model that fits the picture best.

@@ -18,7 +18,9 @@ from sundae.version import __version__
 if TYPE_CHECKING:
     from sundae.bundles import Model, load, models
     from sundae.fit import best_model
-    from sundae.pipeline import Frame, Inpainter, Prepared, generate, reconstruct
+    from sundae.measure import bits, surprise_map
+    from sundae.panels import strip
+    from sundae.pipeline import Frame, Inpainter, Prepared, extend, generate, reconstruct
     from sundae.publish import push_to_hub, save_pretrained
     from sundae.sampler import SamplerConfig, SampleStep, sample
 
@@ -31,6 +33,8 @@ __all__ = [
     "SamplerConfig",
     "__version__",
     "best_model",
+    "bits",
+    "extend",
     "generate",
     "load",
     "models",
@@ -38,12 +42,16 @@ __all__ = [
     "reconstruct",
     "sample",
     "save_pretrained",
+    "strip",
+    "surprise_map",
 ]
 
 _HOMES = {
     "bundles": ("Model", "load", "models"),
     "fit": ("best_model",),
-    "pipeline": ("Frame", "Inpainter", "Prepared", "generate", "reconstruct"),
+    "measure": ("bits", "surprise_map"),
+    "panels": ("strip",),
+    "pipeline": ("Frame", "Inpainter", "Prepared", "extend", "generate", "reconstruct"),
     "publish": ("push_to_hub", "save_pretrained"),
     "sampler": ("SamplerConfig", "SampleStep", "sample"),
 }

@@ -41,6 +41,14 @@ class Model:
         return getattr(self.tokenizer.config, "resolution", 1024)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in px of the pictures that the prior was trained on, as :attr:`resolution`."""
+        if not self.prior:
+            return self.resolution, self.resolution
+        rows, columns = self.prior.config.grid
+        return columns * self.downsample_factor, rows * self.downsample_factor
+
+    @property
     def hash(self) -> str:
         """The first 12 digits of the prior's (or tokenizer's) weights hash: names exactly these weights."""
         parts = self.config["parts"]

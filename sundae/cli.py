@@ -2,6 +2,9 @@
 
     python -m sundae inpaint face.png --mask mask.png -o new.png --seed 7
     python -m sundae sample -o face.png --count 4
+    python -m sundae extend face.png -o wider.png --left 300
+    python -m sundae strip face.png -o strip.png
+    python -m sundae bits face.png --map surprise.png
     python -m sundae reconstruct face.png -o back.png
     python -m sundae models
     python -m sundae info illustrated-1024
@@ -35,7 +38,9 @@ from sundae import masks
 from sundae.bundles import DEFAULT_MODEL, Model, load, locate, models, weights_folder
 from sundae.checkpoint import PRIORS, TOKENIZERS, read_part, read_parts
 from sundae.convert.detect import FORMATS
+from sundae.fit import model_size
 from sundae.image import MAX_SIDE, MIN_SIDE, Picture
+from sundae.measure import bits, surprise_map
 from sundae.outputs import (
     Report,
     all_or_nothing,
@@ -49,15 +54,21 @@ from sundae.outputs import (
     save,
     save_image,
 )
-from sundae.pipeline import DEFAULT_FEATHER, Frame, Inpainter, blank, reconstruct
-from sundae.sampler import MAX_SEED, MAX_STEPS, SamplerConfig
+from sundae.panels import MAX_PANELS, PANELS, SIDE, side_by_side, strip
+from sundae.pipeline import DEFAULT_FEATHER, Frame, Inpainter, blank, extend, prior_of, reconstruct
+from sundae.priors.contract import PASSES
+from sundae.sampler import MAX_SEED, MAX_STEPS, MIN_STRIDE, SamplerConfig
 from sundae.stopping import Stopped, interruptible
 from sundae.version import __version__
 
 MAX_CANDIDATES = 16
 MAX_COUNT = 1000
+MAX_BATCH = 1024
+MAX_PASSES = 1000
 MAX_TOP_K = 1_000_000  # above any codebook
 
+SIDES = ("left", "right", "top", "bottom")
+PICTURE = "picture: PNG, JPEG, WebP, TIFF, BMP or GIF"
 NAMES = "name of a model, a bundle's folder, or owner/name[@revision] on the Hugging Face Hub"
 
 Lines = list[str]  # what is printed without it
@@ -132,7 +143,10 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_inpaint(commands)
     add_sample(commands)
+    add_extend(commands)
     add_reconstruct(commands)
+    add_strip(commands)
+    add_bits(commands)
     add_command(commands, list_models, "models", "List the models in the box.")
     add_info(commands)
     add_push(commands)
@@ -151,7 +165,7 @@ def add_inpaint(commands: Any) -> None:
     text = "Redraw what a mask covers; every other pixel stays as it is."
     command = add_command(commands, inpaint, "inpaint", text)
     add, radius = command.add_argument, masks.MAX_RADIUS
-    add("image", metavar="IMAGE", help="picture: PNG, JPEG, WebP, TIFF, BMP or GIF")
+    add("image", metavar="IMAGE", help=PICTURE)
     add("--mask", required=True, help="picture of the same size: white = repaint, black = keep")
     add_output(command, "; with several candidates their seeds are added: out-7.png, out-8.png")
     add_sampler(command)
@@ -185,12 +199,68 @@ def add_sample(commands: Any) -> None:
     side = whole(MIN_SIDE, MAX_SIDE)
     add("--width", metavar="PX", type=side, default=0, help="of the pictures (the model's)")
     add("--height", metavar="PX", type=side, default=0, help="of the pictures (the model's)")
+    add_canvas(command)
+
+
+def add_extend(commands: Any) -> None:
+    text = "Add to a picture on any side what could be there; its own pixels stay as they are."
+    command = add_command(commands, extend_picture, "extend", text)
+    add, side = command.add_argument, whole(0, MAX_SIDE)
+    add("image", metavar="IMAGE", help=PICTURE)
+    add_output(command, "; with several candidates their seeds are added: out-7.png, out-8.png")
+    for name in SIDES:
+        add(f"--{name}", metavar="PX", type=side, default=0, help=f"to add at the {name} (0)")
+    add_sampler(command)
+    add_canvas(command)
+    candidates = whole(1, MAX_CANDIDATES)
+    add("--candidates", metavar="K", type=candidates, default=1, help="results, of the seeds S, S+1 ... (1)")
+    text = "fade-in of the new pixels, from the picture's edge (%(default)s)"
+    add("--feather", metavar="PX", type=whole(0, masks.MAX_RADIUS), default=DEFAULT_FEATHER, help=text)
+
+
+def add_strip(commands: Any) -> None:
+    text = "Keep the first tokens of a picture, from all to none, and draw the rest: one strip of panels."
+    command = add_command(commands, draw_strip, "strip", text)
+    command.add_argument("image", metavar="IMAGE", help=PICTURE)
+    add_output(command)
+    add_sampler(command)
+    text = "panels, with fewer tokens kept from each to the next (%(default)s)"
+    command.add_argument("--panels", metavar="N", type=whole(2, MAX_PANELS), default=PANELS, help=text)
+    text = "longer side of a panel (%(default)s)"
+    command.add_argument("--side", metavar="PX", type=whole(MIN_SIDE, MAX_SIDE), default=SIDE, help=text)
+
+
+def add_bits(commands: Any) -> None:
+    text = "How likely pictures are to a model's prior: bits per token, and per number of a picture's pixels."
+    command = add_command(commands, count_bits, "bits", text)
+    add = command.add_argument
+    add("pictures", metavar="PICTURE", type=Path, help="picture, or a folder of them")
+    add("--map", metavar="OUT", type=Path, help="of one picture: where it surprises, dark to light, to write")
+    add("--overwrite", action="store_true", help="replace what exists")
+    add_model(command)
+    add("--seed", metavar="S", type=whole(0, MAX_SEED), default=0, help="of the noise in a bound (0)")
+    text = "how often the prior is asked for a bound: more is tighter (%(default)s)"
+    add("--passes", metavar="N", type=whole(1, MAX_PASSES), default=PASSES, help=text)
+
+
+def add_canvas(command: Parser) -> None:
+    """Options of pictures larger than the prior's own."""
+    add = command.add_argument
+    usual = SamplerConfig()
+    text = f"for pictures larger than the model's: from window to window, {MIN_STRIDE} to 1 of one ({usual.stride})"
+    add("--stride", metavar="X", type=number, help=text)
+    text = f"how the weight of a window falls to its borders, 0 for not at all ({usual.falloff})"
+    add("--falloff", metavar="P", type=number, help=text)
+    text = "windows that lie somewhere else in every step"
+    add("--random-windows", action="store_true", default=None, help=text)
+    text = "windows that pass through the prior together (%(default)s)"
+    add("--batch", metavar="N", type=whole(1, MAX_BATCH), default=1, help=text)
 
 
 def add_reconstruct(commands: Any) -> None:
     text = "Encode a picture to tokens and decode it again: what the model can see of it."
     command = add_command(commands, rebuild, "reconstruct", text)
-    command.add_argument("image", metavar="IMAGE", help="picture: PNG, JPEG, WebP, TIFF, BMP or GIF")
+    command.add_argument("image", metavar="IMAGE", help=PICTURE)
     add_output(command)
     add_model(command)
 
@@ -276,6 +346,7 @@ def number(text: str) -> float:
 def sampler_config(options: argparse.Namespace, defaults: SamplerConfig) -> SamplerConfig:
     """The settings that were given, in the place of those that suit the prior."""
     names = ("steps", "temperature_start", "temperature_end", "strength", "top_k", "top_p")
+    names += ("stride", "falloff", "random_windows")
     asked = {name: getattr(options, name, None) for name in names}
     return dataclasses.replace(
         defaults, **{name: value for name, value in asked.items() if value is not None}
@@ -341,13 +412,133 @@ def sample(options: argparse.Namespace) -> tuple[Report, Lines]:
     with progress(config, len(targets)) as bar:
         for seed, target in targets.items():
             with clock.measure("sample"):
-                frame = last_frame(prepared.run(config, [seed]), bar)
+                frame = last_frame(prepared.run(config, [seed], batch_size=options.batch), bar)
             with clock.measure("save"), all_or_nothing() as undo:
                 about = prepared.settings(config, seed)
                 outputs.append(save(frame, target, about, options.overwrite, undo))
     report = base_report(options, model, prepared.picture, outputs, clock)
     report |= {"settings": dict(vars(config)), "seeds": list(targets)}
     return report, summary(report)
+
+
+def extend_picture(options: argparse.Namespace) -> tuple[Report, Lines]:
+    """Draw margins around a picture, once per seed; all results appear together at the end."""
+    clock = Clock()
+    sampler_config(options, SamplerConfig())  # bad ones are known before the work
+    margins = {name: getattr(options, name) for name in SIDES}
+    if not any(margins.values()):
+        raise ValueError("expected --left, --right, --top or --bottom with at least one px, got none")
+    targets = numbered(options.output, options.seed, options.candidates)
+    check_targets(list(targets.values()), options.overwrite)
+    with clock.measure("prepare"):
+        picture = images.load_picture(options.image)
+        rehearse(picture, options.output)
+    model = load_model(options, clock)
+    with clock.measure("prepare"):
+        prepared = extend(model, picture, **margins, feather=options.feather)
+    finals, config = {}, sampler_config(options, prepared.defaults)
+    with progress(config, len(targets)) as bar:
+        for seed in targets:
+            with clock.measure("sample"):
+                finals[seed] = last_frame(prepared.run(config, [seed], batch_size=options.batch), bar)
+    with clock.measure("save"), all_or_nothing() as undo:
+        abouts = {seed: prepared.settings(config, seed) | {"extended": margins} for seed in targets}
+        outputs = [save(finals[s], targets[s], abouts[s], options.overwrite, undo) for s in targets]
+    report = base_report(options, model, prepared.picture, outputs, clock) | {
+        "settings": vars(config) | {"feather": options.feather},
+        "seeds": list(targets),
+        "image": options.image,
+        "extended": margins,
+        "window": vars(prepared.window) | {"box": vars(prepared.window.box)},
+        "tokens": {"drawn": int(prepared.token_mask.sum()), "all": prepared.token_mask.numel()},
+    }
+    return report, summary(report)
+
+
+def draw_strip(options: argparse.Namespace) -> tuple[Report, Lines]:
+    """Panels with fewer and fewer tokens kept, in one picture."""
+    clock = Clock()
+    sampler_config(options, SamplerConfig())  # bad ones are known before the work
+    check_targets([options.output], options.overwrite)
+    with clock.measure("prepare"):
+        picture = images.load_picture(options.image)
+        rehearse(images.load_picture(np.zeros((MIN_SIDE, MIN_SIDE, 3), np.uint8)), options.output)
+    model = load_model(options, clock)
+    cells = math.prod(model_size(model, picture.size)) // model.downsample_factor**2
+    config = sampler_config(options, prior_of(model).settings_for(cells))
+    drawn = strip(model, picture, options.panels, options.seed, config)
+    quiet = None if sys.stderr else True
+    with clock.measure("sample"):
+        panels = list(
+            tqdm(drawn, total=options.panels, unit="panel", disable=quiet, leave=False, file=sys.stderr)
+        )
+    row = images.load_picture(side_by_side([panel.image for panel in panels], options.side))
+    kept = [panel.kept for panel in panels]
+    about = {"model": model.name, "hash": model.hash, "seed": options.seed, "version": __version__}
+    with clock.measure("save"), all_or_nothing() as undo:
+        about |= {"strip": kept, "tokens": panels[0].cells}
+        output = save_image(row.image, row, options.output, about, options.overwrite, undo)
+    report = base_report(options, model, row, [output], clock)
+    report |= {"image": options.image, "kept": kept, "tokens": panels[0].cells, "seed": options.seed}
+    numbers = ", ".join(map(str, kept))
+    return report, [*summary(report), f"first {numbers} of {panels[0].cells} tokens kept"]
+
+
+def count_bits(options: argparse.Namespace) -> tuple[Report, Lines]:
+    """Bits of each picture, their means, and a map."""
+    clock = Clock()
+    files = images.picture_files(options.pictures)
+    if options.map and options.pictures.is_dir():
+        raise ValueError(f"expected one picture for --map, got the folder {str(options.pictures)!r}")
+    loaded = {
+        file: images.load_picture(file) for file in files[:1]
+    }  # a single bad one is known before the work
+    grey = images.load_picture(np.zeros((MIN_SIDE, MIN_SIDE, 3), np.uint8))
+    if options.map:
+        check_targets([options.map], options.overwrite)
+        rehearse(grey, options.map)
+    model = load_model(options, clock)
+    counted, quiet = [], None if sys.stderr else True
+    for file in tqdm(files, unit="picture", disable=quiet, leave=False, file=sys.stderr):
+        with clock.measure("measure"):
+            picture = loaded.get(file) or images.load_picture(file)
+            found = bits(model, picture, options.seed, options.passes)
+        counted.append({"path": str(file)} | dataclasses.asdict(found))
+    outputs, scale = [], None
+    if options.map:
+        with clock.measure("map"):
+            drawn = surprise_map(model, loaded[files[0]], options.seed, options.passes)
+        picture, scale = images.load_picture(drawn.image), {"low": drawn.low, "high": drawn.high}
+        with clock.measure("save"), all_or_nothing() as undo:
+            about = {"model": model.name, "hash": model.hash, "bits": scale}
+            outputs = [save_image(drawn.image, picture, options.map, about, options.overwrite, undo)]
+    report = {
+        "command": "bits",
+        "version": __version__,
+        "model": {"name": model.name, "hash": model.hash, "resolution": model.resolution},
+        "exact": prior_of(model).exact,
+        "pictures": counted,
+        **{name: sum(p[name] for p in counted) / len(counted) for name in ("per_token", "per_dimension")},
+        "map": outputs[0] | scale if scale else None,
+        "seconds": clock.report(),
+    }
+    return report, bits_lines(report)
+
+
+def bits_lines(report: Report) -> Lines:
+    kind = "" if report["exact"] else "at most "
+    rows = [*report["pictures"]]
+    if len(rows) > 1:
+        rows.append(report | {"path": f"mean of {len(rows)} pictures"})
+    lines = [
+        f"{row['path']}: {kind}{row['per_token']:.4f} bits per token, {row['per_dimension']:.6f} per pixel-dimension"
+        for row in rows
+    ]
+    if where := report["map"]:
+        lines.append(
+            f"{where['path']}: {where['low']:.2f} (dark) to {where['high']:.2f} (light) bits per token"
+        )
+    return lines
 
 
 def rebuild(options: argparse.Namespace) -> tuple[Report, Lines]:

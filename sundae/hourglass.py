@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from sundae.canvas import over_grid
 from sundae.layers import Block, axial_rotary
 from sundae.objective import PriorLoss, corrupt, unrolled_loss
 from sundae.priors.contract import PASSES, Prior
@@ -296,8 +297,10 @@ class Hourglass(Prior):
         batch_size: int = 1,
         labels: Sequence[int] | Tensor | None = None,
     ) -> Iterator[SampleStep]:
-        """Rewrite the hidden tokens, all at once in every step; see :func:`sundae.sampler.sample`."""
-        return sample(self, tokens, token_mask, config, seeds, batch_size, labels)
+        """Rewrite the hidden tokens, all at once in every step; see :func:`sundae.sampler.sample`. On a grid larger
+        than the prior's own by windows, ``batch_size`` of them together; see :class:`sundae.canvas.Canvas`."""
+        denoiser = over_grid(self, self.config.grid, tokens, config, batch_size)
+        return sample(denoiser, tokens, token_mask, config, seeds, batch_size, labels)
 
     def surprise(
         self,

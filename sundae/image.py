@@ -101,6 +101,19 @@ def load_picture(source: str | Path | bytes | BinaryIO | Image.Image | np.ndarra
             return _picture_from(opened, known_as)
 
 
+def picture_files(path: Path) -> list[Path]:
+    """A file itself, or the files in and below a folder that are named as pictures are, sorted.
+
+    Raises ValueError when a folder has none.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _EXTENSIONS and file.is_file())
+    if not files:
+        raise ValueError(f"expected pictures in the folder {str(path)!r}, got none")
+    return files
+
+
 def _picture_from(opened: Image.Image, name: str) -> Picture:
     """Decode, turn upright and describe an opened image."""
     _check_size(opened.size, name)
@@ -488,6 +501,40 @@ def _patch_in_palette(region: Image.Image, rgb: np.ndarray, hole: np.ndarray) ->
     return Image.frombytes(region.mode, region.size, values.tobytes())
 
 
+def extend_picture(picture: Picture, left: int, right: int, top: int, bottom: int) -> Picture:
+    """The picture with so many px of grey more on each side, opaque where it has an alpha; its own pixels keep
+    their bytes.
+
+    Raises ValueError when a side would be longer than 8192 px.
+    """
+    image = picture.image
+    size = (image.width + left + right, image.height + top + bottom)
+    _check_size(size, "an extended picture")
+    margin = np.ones((size[1], size[0]), bool)
+    margin[top : top + image.height, left : left + image.width] = False
+    wide = image.crop((-left, -top, size[0] - left, size[1] - top))
+    grey = Image.new(image.mode, size, _visible_colour(image))  # pasted as a colour, Pillow spoils 16 bits
+    wide.paste(grey, (0, 0), Image.fromarray(margin))
+    rgb = _rgb_view(wide)
+    rgb.flags.writeable = False
+    return replace(picture, image=wide, rgb=rgb)
+
+
+def _visible_colour(image: Image.Image) -> int | tuple[int, ...]:
+    """A pixel value of the image's mode that its transparency does not hide: grey, or an entry of its palette."""
+    mode, key = image.mode, image.info.get("transparency")
+    if mode in ("P", "PA"):
+        entry = int(_palette(image)[1].argmax())
+        return entry if mode == "P" else (entry, 255)
+    if mode in ("1", "L", "I;16"):
+        grey, other = {"1": (255, 0), "L": (128, 127), "I;16": (32896, 32895)}[mode]
+        hidden = bool(key) if mode == "1" else key == grey
+        return other if hidden else grey
+    if mode in ("LA", "RGBA"):
+        return (128,) * (len(mode) - 1) + (255,)
+    return (127, 127, 127) if key == (128, 128, 128) else (128,) * 3 + (0,) * (mode == "CMYK")
+
+
 # -- saving --------------------------------------------------------------------------------------------------
 
 
@@ -501,7 +548,8 @@ def save_picture(
     """Save an image with the colour profile and EXIF of the picture it came from; return notes on losses.
 
     path: its extension chooses the format; an open binary file without a known one gets a PNG. A file appears
-        whole or not at all. PNG stores settings as JSON in the text chunk "sundae".
+        whole or not at all. PNG stores settings as JSON in the text chunk "sundae", and with them the IPTC's mark
+        of an edit by a model.
     Raises ValueError when the file exists (unless overwrite), its folder does not, its extension is unknown
         or the format cannot hold the image.
     """
@@ -611,12 +659,33 @@ def _encode(
     return buffer.getvalue(), notes
 
 
+# Photo metadata of the IPTC: what this says is that a part of the picture was made by a trained model.
+_XMP = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+    'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" Iptc4xmpExt:DigitalSourceType='
+    '"http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"/>'
+    '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
+
+
 def _settings_chunk(settings: dict[str, Any] | None) -> PngImagePlugin.PngInfo | None:
     if not settings:
         return None
     chunk = PngImagePlugin.PngInfo()
     chunk.add_text("sundae", json.dumps(settings, sort_keys=True, default=str))
+    chunk.add_itxt("XML:com.adobe.xmp", _XMP)
     return chunk
+
+
+def read_settings(source: bytes) -> dict[str, Any] | None:
+    """The settings in the text chunk "sundae" of a PNG's bytes; None if it is no PNG or holds none."""
+    with contextlib.suppress(ValueError, OSError, SyntaxError):
+        with Image.open(io.BytesIO(source), formats=("PNG",)) as opened:
+            text = opened.info.get("sundae")
+        settings = json.loads(text) if isinstance(text, str) else None
+        return settings if isinstance(settings, dict) else None
+    return None
 
 
 def _write_atomically(target: Path, data: bytes, overwrite: bool) -> None:

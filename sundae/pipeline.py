@@ -20,12 +20,17 @@ from torch import Tensor
 from sundae import image as images
 from sundae import masks
 from sundae.bundles import Model
+from sundae.fit import model_size
 from sundae.image import Picture
-from sundae.sampler import SamplerConfig, SampleStep, check_seeds, whole
+from sundae.priors.contract import Prior
+from sundae.sampler import SamplerConfig, SampleStep, check_batch_size, check_seeds, whole
 from sundae.version import __version__
-from sundae.window import Box, Window, hole_box, working_window
+from sundae.window import Box, Window, canvas_window, hole_box, working_window
 
 DEFAULT_FEATHER = 6  # px; the blend runs inside the hole
+NEARLY = (
+    1.1  # a picture whose shorter side is so many times the model's, or less of it, is drawn at its own scale
+)
 CORRECTION_SCALE = 4  # model px per px of the colour correction
 
 
@@ -80,9 +85,7 @@ class Inpainter:
     """Redraws regions of pictures with one model; holds no state between pictures."""
 
     def __init__(self, model: Model):
-        check_model(model)
-        if model.prior is None:
-            raise ValueError(f"expected a model with a prior, got the tokenizer alone ({model.name})")
+        prior_of(model)
         self.model = model
 
     def prepare(
@@ -116,8 +119,25 @@ class Inpainter:
                 raise ValueError(
                     f"expected a mask with at least one pixel left when it is shrunk by {-grow} px, got a thinner one"
                 )
-        box = hole_box(hole)
         window = working_window(picture.size, hole, self.model.resolution, self.model.downsample_factor)
+        return self.prepare_window(picture, hole, window, grow, feather, mask_rule)
+
+    def prepare_window(
+        self,
+        picture: Picture,
+        hole: np.ndarray,
+        window: Window,
+        grow: int = 0,
+        feather: int = DEFAULT_FEATHER,
+        mask_rule: str = "any",
+    ) -> Prepared:
+        """The same for a window that is known, around a hole, bool ``(H, W)``, that is grown; arguments as checked
+        by :meth:`prepare`.
+
+        Raises:
+            ValueError: if no token is left to rewrite.
+        """
+        box = hole_box(hole)
         inside = hole[window.box.slices]
         target = (window.height, window.width)
         pixel_mask = resize_mask(inside, target)
@@ -171,8 +191,7 @@ class Prepared:
     @property
     def defaults(self) -> SamplerConfig:
         """Settings that suit the model's prior and this grid."""
-        assert self.model.prior is not None, "Inpainter refuses a tokenizer alone"
-        return self.model.prior.settings_for(self.token_mask[0].numel())
+        return prior_of(self.model).settings_for(self.token_mask[0].numel())
 
     def run(
         self,
@@ -180,6 +199,7 @@ class Prepared:
         seeds: int | Sequence[int] = (0,),
         every: int = 1,
         start: Tensor | None = None,
+        batch_size: int = 1,
     ) -> Iterator[Frame]:
         """Yield the noised start, then a frame for every ``every``-th step and always for the last.
 
@@ -192,9 +212,12 @@ class Prepared:
             every: steps between frames, at least 1.
             start: int64 ``(1 or B, h, w, q)`` tokens to vary when ``config.strength`` is below 1: those of an
                 earlier step. Without them the variation is of what the picture shows under the mask.
+            batch_size: candidates, or windows of a canvas, that pass through the prior together. More is faster on
+                a GPU, where sums may round differently.
 
         Raises:
-            ValueError: for bad seeds, ``every`` below 1 or a ``start`` of another grid, before any work.
+            ValueError: for bad seeds, ``every`` or ``batch_size`` below 1 or a ``start`` of another grid, before
+                any work.
         """
         config = self.defaults if config is None else config
         if not isinstance(config, SamplerConfig):
@@ -203,9 +226,10 @@ class Prepared:
         interval = whole(every)
         if interval is None or interval < 1:
             raise ValueError(f"expected every to be a whole number of at least 1, got {every!r}")
+        check_batch_size(batch_size)
         if start is not None:
             self._check_start(start, len(seeds))
-        return self._frames(config, seeds, interval, start)
+        return self._frames(config, seeds, interval, start, batch_size)
 
     def _check_start(self, start: Tensor, samples: int) -> None:
         if not isinstance(start, Tensor):
@@ -218,13 +242,12 @@ class Prepared:
             )
 
     def _frames(
-        self, config: SamplerConfig, seeds: list[int], every: int, start: Tensor | None
+        self, config: SamplerConfig, seeds: list[int], every: int, start: Tensor | None, batch_size: int
     ) -> Iterator[Frame]:
-        assert self.model.prior is not None, "Inpainter refuses a tokenizer alone"
         tokens = self.tokens if start is None else torch.where(self.token_mask[..., None], start, self.tokens)
         if start is None and config.strength < 1:
             tokens = torch.where(self.token_mask[..., None], self.visible_tokens, tokens)
-        for step in self.model.prior.sample(tokens, self.token_mask, config, seeds):
+        for step in prior_of(self.model).sample(tokens, self.token_mask, config, seeds, batch_size):
             if step.last or step.index % every == 0:
                 yield Frame(step, self)
 
@@ -360,17 +383,21 @@ def generate(
     width: int = 0,
     height: int = 0,
     every: int = 1,
+    batch_size: int = 1,
 ) -> Iterator[Frame]:
-    """Whole pictures from nothing, of ``width x height`` px (0: the model's own).
+    """Whole pictures from nothing, of ``width x height`` px (0: the model's own), as :func:`blank` says.
 
     Raises:
         ValueError: as :func:`blank` and :meth:`Prepared.run`.
     """
-    return blank(model, width, height).run(config, seeds, every)
+    return blank(model, width, height).run(config, seeds, every, batch_size=batch_size)
 
 
 def blank(model: Model, width: int = 0, height: int = 0) -> Prepared:
     """A grey picture of ``width x height`` px (0: the model's own) that is hidden everywhere.
+
+    Larger than the model's own it is a canvas, drawn at full resolution through windows. Nearly square and at
+    most 1.5 times the model's, or narrower than 0.75 times, it is drawn at about the model's size and resized.
 
     Raises:
         ValueError: for sides out of range, or as :meth:`Inpainter.prepare`.
@@ -383,8 +410,57 @@ def blank(model: Model, width: int = 0, height: int = 0) -> Prepared:
             f"expected width and height in whole px from {images.MIN_SIDE} to {images.MAX_SIDE}, or 0 for the model's, "
             f"got {width!r} and {height!r}"
         )
-    grey = np.full((*size, 3), 128, np.uint8)
-    return inpainter.prepare(grey, np.ones(size, bool), feather=0)
+    grey, hole = np.full((*size, 3), 128, np.uint8), np.ones(size, bool)
+    shorter, longer, own = *sorted(size), model.resolution
+    if shorter < 0.75 * own or (longer <= 1.1 * shorter and longer <= 1.5 * own):
+        return inpainter.prepare(grey, hole, feather=0)
+    picture = images.load_picture(grey)
+    window = canvas_window(picture.size, hole, model.size, model.downsample_factor)
+    return inpainter.prepare_window(picture, hole, window, feather=0)
+
+
+def extend(
+    model: Model,
+    image: Any,
+    *,
+    left: int = 0,
+    right: int = 0,
+    top: int = 0,
+    bottom: int = 0,
+    feather: int = DEFAULT_FEATHER,
+) -> Prepared:
+    """A picture with so many px more on each side, which are to be drawn: outpainting, window by window.
+
+    A picture whose shorter side is about the model's (up to 10 % more or less) is gone on with at its own scale,
+    pixel for pixel. The margins of a larger or smaller one are drawn as if that side were the model's, and
+    resized: soft beside a large upload, and for faces of the right size. The upload's pixels keep their bytes.
+
+    Args:
+        model: what draws.
+        image: whatever :func:`sundae.image.load_picture` takes, or a :class:`Picture`.
+        left, right, top, bottom: px from 0; at least one is more.
+        feather: px over which the new pixels fade in from the upload's edge.
+
+    Returns:
+        Ready to run; its picture is the upload with its margins, its hole the margins.
+
+    Raises:
+        ValueError: if nothing is added, a number is wrong, a side grows beyond 8192 px, or the picture is unusable.
+    """
+    inpainter, feather = Inpainter(model), check_pixels("feather", feather, 0)
+    margins = {"left": left, "right": right, "top": top, "bottom": bottom}
+    sizes = [check_pixels(name, value, 0, images.MAX_SIDE) for name, value in margins.items()]
+    if not any(sizes):
+        raise ValueError("expected at least one px more on one side, got none")
+    before = image if isinstance(image, Picture) else images.load_picture(image)
+    picture = images.extend_picture(before, *sizes)
+    hole = np.ones(picture.size[::-1], bool)
+    hole[sizes[2] : sizes[2] + before.size[1], sizes[0] : sizes[0] + before.size[0]] = False
+    scale = model.resolution / min(before.size)
+    if 1 / NEARLY <= scale <= NEARLY:
+        scale = 1.0
+    window = canvas_window(picture.size, hole, model.size, model.downsample_factor, scale)
+    return inpainter.prepare_window(picture, hole, window, feather=feather)
 
 
 def reconstruct(model: Model, image: Any) -> tuple[Picture, Image.Image]:
@@ -398,21 +474,24 @@ def reconstruct(model: Model, image: Any) -> tuple[Picture, Image.Image]:
     """
     check_model(model)
     picture = image if isinstance(image, Picture) else images.load_picture(image)
-    f, (width, height) = model.downsample_factor, picture.size
-    scale = model.resolution / max(width, height)
-    size = max(f, round(width * scale / f) * f), max(f, round(height * scale / f) * f)
-    tensor = images.to_tensor(images.resize_rgb(picture.rgb, size)).to(model.device)
-    decoded = images.to_rgb(model.tokenizer.decode(model.tokenizer.encode(tensor)))[0]
+    width, height = picture.size
+    decoded = images.to_rgb(model.tokenizer.decode(model_tokens(model, picture)))[0]
     everywhere, everything = Box(0, 0, width, height), np.ones((height, width), bool)
     result = images.resize_rgb(decoded, picture.size)
     return picture, images.replace_pixels(picture, everywhere, result, everything)
 
 
-def check_pixels(name: str, value: Any, low: int) -> int:
-    """A setting in px as an int; ValueError unless it is a whole number from ``low`` to the largest radius."""
+def model_tokens(model: Model, picture: Picture) -> Tensor:
+    """A whole picture as the model sees it, its longer side the model's: int64 ``(1, h, w, q)``."""
+    seen = images.resize_rgb(picture.rgb, model_size(model, picture.size))
+    return model.tokenizer.encode(images.to_tensor(seen).to(model.device))
+
+
+def check_pixels(name: str, value: Any, low: int, high: int = masks.MAX_RADIUS) -> int:
+    """A setting in px as an int; ValueError unless it is a whole number from ``low`` to ``high``."""
     number = whole(value)
-    if number is None or not low <= number <= masks.MAX_RADIUS:
-        raise ValueError(f"expected {name} in whole px from {low} to {masks.MAX_RADIUS}, got {value!r}")
+    if number is None or not low <= number <= high:
+        raise ValueError(f"expected {name} in whole px from {low} to {high}, got {value!r}")
     return number
 
 
@@ -420,3 +499,11 @@ def check_model(model: Any) -> None:
     """Raise ValueError unless it is a loaded model."""
     if not isinstance(model, Model):
         raise ValueError(f"expected a model that sundae.load has loaded, got {model!r}")
+
+
+def prior_of(model: Any) -> Prior:
+    """The prior of a loaded model; ValueError if it is none, or a tokenizer alone."""
+    check_model(model)
+    if model.prior is None:
+        raise ValueError(f"expected a model with a prior, got the tokenizer alone ({model.name})")
+    return model.prior

@@ -21,6 +21,8 @@ from sundae.objective import Denoiser, draw_cells
 
 MAX_STEPS = 1000
 MIN_TEMPERATURE = 1e-6  # below, logits leave the range of float32 and the likeliest code is all there is
+MIN_STRIDE = 0.125  # of a window: below, the features kept of a cell are more than 64 times those of a window
+MAX_CELLS = 4096  # cells whose codes are drawn together: bounds the memory for their probabilities
 STOP_RISK = 0.02  # chance of an unvisited cell that a frozen sample may leave
 MAX_SEED = 2**63 - 1
 
@@ -28,7 +30,8 @@ MAX_SEED = 2**63 - 1
 @dataclass(frozen=True)
 class SamplerConfig:
     """Settings of one run. Proportions, ``renoise`` and ``early_stop`` are SUNDAE's; priors that write each hidden
-    cell once have no use for them.
+    cell once have no use for them. ``stride``, ``falloff`` and ``random_windows`` concern grids larger than the prior's own (see
+    :class:`sundae.canvas.Canvas`), but for the autoregressive one, which has a sliding window.
 
     Raises:
         ValueError: naming the setting, what was expected and what came.
@@ -46,6 +49,9 @@ class SamplerConfig:
     early_stop: bool = True  # freeze a sample that has settled
     top_k: int = 0  # draw from the so many most likely codes; 0 for all of them
     top_p: float = 1.0  # (0, 1]; draw from the fewest likely codes that together reach this
+    stride: float = 0.75  # [0.125, 1]; on canvases: from window to window, as a share of the window's side
+    falloff: float = 2.0  # [0, 8]; on canvases: how a window's weight falls to its borders; 0 for not at all
+    random_windows: bool = False  # on canvases: windows that lie somewhere else in every step
 
     def __post_init__(self) -> None:
         steps = whole(self.steps)
@@ -57,13 +63,16 @@ class SamplerConfig:
         for name in ("proportion_start", "proportion_end", "strength"):
             self._check(name, 0, 1)
         self._check("renoise", 0, 1, low_too=True)
-        if not isinstance(self.early_stop, bool):
-            raise ValueError(f"expected early_stop to be True or False, got {self.early_stop!r}")
+        for name in ("early_stop", "random_windows"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"expected {name} to be True or False, got {getattr(self, name)!r}")
         top_k = whole(self.top_k)
         if top_k is None or top_k < 0:
             raise ValueError(f"expected top_k to be a whole number of at least 0, got {self.top_k!r}")
         object.__setattr__(self, "top_k", top_k)
         self._check("top_p", 0, 1)
+        self._check("stride", MIN_STRIDE, 1, low_too=True)
+        self._check("falloff", 0, 8, low_too=True)
 
     def _check(self, name: str, low: float, high: float, low_too: bool = False) -> None:
         """Make the setting a plain float, which JSON knows and numpy's kinds are not."""
@@ -295,13 +304,21 @@ def update(
     if not bool(chosen.any()):
         return tokens
     following = tokens.clone()
-    following[chosen] = draw_cells(
-        denoiser,
-        hidden[chosen],
-        tokens[chosen],
-        uniforms[chosen],
-        temperature,
-        config.top_k,
-        config.top_p,
+    following[chosen] = draw_in_parts(
+        denoiser, hidden[chosen], tokens[chosen], uniforms[chosen], temperature, config
     )
     return following
+
+
+def draw_in_parts(
+    denoiser: Denoiser,
+    hidden: Tensor,
+    current: Tensor,
+    uniforms: Tensor,
+    temperature: float,
+    config: SamplerConfig,
+) -> Tensor:
+    """A sample of N cells' codes, int64 ``(N, q)``, of so many cells at a time that memory stays bounded; see
+    :func:`sundae.objective.draw_cells`."""
+    parts = zip(hidden.split(MAX_CELLS), current.split(MAX_CELLS), uniforms.split(MAX_CELLS), strict=True)
+    return torch.cat([draw_cells(denoiser, *part, temperature, config.top_k, config.top_p) for part in parts])

@@ -69,6 +69,34 @@ def working_window(size: tuple[int, int], mask: np.ndarray, resolution: int, f: 
     return Window(_box_around(hole, side, side, size), resolution, resolution)
 
 
+def canvas_window(
+    size: tuple[int, int], mask: np.ndarray, own: tuple[int, int], f: int, scale: float = 1.0
+) -> Window:
+    """A window for a hole larger than the model's size: the hole and one such size of context on each side, at
+    ``scale`` model pixels per pixel.
+
+    size: (width, height) of the picture; mask: bool (H, W), True = repaint; own: (width, height) of the model in
+    pixels; f: pixels per token side. Both sides are whole tokens and no less than the model's. At a scale of 1
+    context that fills no token is left out, so that nothing is resampled; where there is none to leave out, or at
+    another scale, a side is resampled by half a token at most.
+    """
+    hole = hole_box(mask)
+    spans = (hole.left, hole.right, size[0], own[0]), (hole.top, hole.bottom, size[1], own[1])
+    (left, right, width), (top, bottom, height) = (_canvas_side(*span, f, scale) for span in spans)
+    return Window(Box(left, top, right, bottom), width, height)
+
+
+def _canvas_side(first: int, end: int, whole: int, own: int, f: int, scale: float) -> tuple[int, int, int]:
+    """One side of a canvas's window around the hole's pixels [first, end) of ``whole``: start and end in pixels of
+    the picture, and model pixels."""
+    context = math.ceil(own / scale)
+    start, stop = max(0, first - context), min(whole, end + context)
+    spare, before, after = (stop - start) % f, first - start, stop - end
+    if scale == 1 and spare <= max(before, after) and stop - start - spare >= own:
+        start, stop = (start + spare, stop) if before > after else (start, stop - spare)
+    return start, stop, max(own, round((stop - start) * scale / f) * f)
+
+
 def hole_box(mask: np.ndarray) -> Box:
     """The tight box around the True pixels of a bool mask (H, W); raises ValueError when there are none."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

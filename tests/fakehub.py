@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 TOKEN = "hf_only_for_this_test"
+KINDS = ("models", "spaces")
 Files = dict[str, bytes]
 
 
@@ -158,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
     # -- downloads ------------------------------------------------------------------------------------------
 
     def get(self, parts: list[str]) -> None:
-        if parts[:2] == ["api", "models"]:
+        if parts[:1] == ["api"] and parts[1] in KINDS:
             repo = self.repo("/".join(parts[2:4]))
             sha = self.revision(repo, parts[5] if len(parts) > 5 else "main")
             files = repo.commits[sha]
@@ -209,7 +210,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.create(json.loads(self.body))
         if parts[-3:] == ["lfs", "objects", "batch"]:
             return self.batch(json.loads(self.body))
-        if parts[:2] != ["api", "models"]:
+        if parts[:1] != ["api"] or parts[1] not in KINDS:
             raise Refusal(404)
         repo_id, verb, revision = "/".join(parts[2:4]), parts[4], "/".join(parts[5:])
         repo = self.repo(repo_id)

@@ -31,7 +31,7 @@ class Table(Absorbing):
     """The same logits ``(q, K)`` for every cell; remembers what it was shown."""
 
     def __init__(self, table: torch.Tensor, weighting: str = "reweighted"):
-        config = dataclasses.replace(ABSORBING, codebook_size=table.shape[1], depth=len(table))
+        config = dataclasses.replace(ABSORBING, codebook_size=table.shape[1], depth=len(table), grid=(20, 20))
         super().__init__(dataclasses.replace(config, weighting=weighting))
         self.table, self.seen = table, []
 

@@ -1,5 +1,6 @@
 """The command line: what it writes, what it says, and that it leaves nothing half done."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -325,6 +326,119 @@ def test_sample_of_another_shape(desk, tiny, capsys):
     argv = ["sample", "--model", tiny, "--steps", "1", "-o", "s.png", "--width", "64", "--height", "24"]
     assert main(argv) == 0
     assert pixels("s.png").shape == (24, 64, 3)
+
+
+def test_a_wide_sample_is_a_canvas(desk, tiny, capsys):
+    argv = ["sample", "--model", tiny, "--steps", "2", "--json", "--width", "64", "--height", "32", "-o"]
+    assert main([*argv, "s.png"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["settings"]["stride"], report["settings"]["falloff"]) == (0.75, 2.0)
+    assert (
+        main([*argv, "t.png", "--stride", "0.5", "--falloff", "0", "--random-windows", "--batch", "4"]) == 0
+    )
+    report = json.loads(capsys.readouterr().out)
+    assert (report["settings"]["stride"], report["settings"]["random_windows"]) == (0.5, True)
+    assert pixels("t.png").shape == (32, 64, 3)
+    assert (pixels("t.png") != pixels("s.png")).any()
+    *_, last = sundae.generate(sundae.load(tiny), [0], sundae.SamplerConfig(steps=2), width=64, height=32)
+    assert (np.asarray(last.image()) == pixels("s.png")).all()
+
+
+def test_extend_adds_margins_and_keeps_the_picture(desk, tiny, capsys):
+    argv = ["extend", "face.png", "--model", tiny, "--steps", "2", "--json", "-o", "wide.png"]
+    assert main([*argv, "--left", "16", "--bottom", "8", "--seed", "5", "--candidates", "2"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [output["path"] for output in report["outputs"]] == ["wide-5.png", "wide-6.png"]
+    assert report["extended"] == {"left": 16, "right": 0, "top": 0, "bottom": 8}
+    assert (report["width"], report["height"]) == (64, 48)
+    assert 0 < report["tokens"]["drawn"] < report["tokens"]["all"]
+    assert set(report["seconds"]) == SECONDS
+    first, second = pixels("wide-5.png"), pixels("wide-6.png")
+    assert first.shape == (48, 64, 3)
+    assert (first[:40, 16:] == pixels("face.png")).all()
+    assert (first != second).any()
+    with Image.open("wide-5.png") as image:
+        about = json.loads(image.text["sundae"])
+    assert (about["seed"], about["extended"]) == (5, report["extended"])
+    prepared = sundae.extend(sundae.load(tiny), "face.png", left=16, bottom=8)
+    *_, last = prepared.run(dataclasses.replace(prepared.defaults, steps=2), [5])
+    assert (np.asarray(last.image()) == first).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["extend", "face.png", "-o", "out.png"], "--left"),
+        (["extend", "face.png", "-o", "out.png", "--left", "-4"], "--left"),
+        (["extend", "face.png", "-o", "out.png", "--left", "8190"], "8192"),
+        (["extend", "face.png", "-o", "out.png", "--left", "8", "--stride", "0"], "stride"),
+        (["sample", "-o", "out.png", "--width", "64", "--batch", "0"], "--batch"),
+        (["strip", "face.png", "-o", "out.png", "--panels", "1"], "--panels"),
+        (["strip", "face.png", "-o", "out.png", "--panels", "64"], "panels"),
+        (["strip", "nothing.png", "-o", "out.png"], "nothing.png"),
+        (["bits", "nothing.png"], "nothing.png"),
+        (["bits", "empty"], "empty"),
+        (["bits", "folder", "--map", "out.png"], "--map"),
+        (["bits", "face.png", "--map", "face.png"], "--overwrite"),
+        (["bits", "face.png", "--passes", "0"], "--passes"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)
+def test_bad_words_about_canvases_strips_and_bits(desk, tiny, capsys, words, says):
+    for folder in ("empty", "folder"):
+        Path(folder).mkdir()
+    Path("folder/a.png").write_bytes(Path("face.png").read_bytes())
+    before = files(desk)
+    assert main([*words, "--model", tiny]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert says in printed.err
+    assert files(desk) == before
+
+
+def test_strip_is_one_picture_of_all_panels(desk, tiny, capsys):
+    argv = ["strip", "face.png", "--model", tiny, "--steps", "2", "--panels", "3", "--side", "24", "--json"]
+    assert main([*argv, "-o", "strip.png"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["kept"], report["tokens"]) == ([12, 6, 0], 12)
+    assert pixels("strip.png").shape == (18, 3 * 24 + 2 * 4, 3)
+    with Image.open("strip.png") as image:
+        assert json.loads(image.text["sundae"])["strip"] == [12, 6, 0]
+    assert main([*argv[:-1], "-o", "again.png"]) == 0
+    assert "first 12, 6, 0 of 12 tokens kept" in capsys.readouterr().out
+    assert Path("again.png").read_bytes() == Path("strip.png").read_bytes()
+
+
+def test_bits_of_a_picture_and_its_map(desk, tiny, capsys):
+    assert main(["bits", "face.png", "--model", tiny, "--map", "map.png", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (picture,) = report["pictures"]
+    expected = sundae.bits(sundae.load(tiny), "face.png")
+    assert picture == {"path": "face.png"} | dataclasses.asdict(expected)
+    assert report["per_token"] == expected.per_token
+    assert report["exact"] is False
+    found = sundae.surprise_map(sundae.load(tiny), "face.png")
+    assert (report["map"]["low"], report["map"]["high"]) == (found.low, found.high)
+    assert found.bits.mean() == pytest.approx(expected.per_token, abs=1e-5)
+    assert (pixels("map.png") == np.asarray(found.image)).all()
+    assert pixels("map.png").shape == (40, 48, 3)
+
+
+def test_bits_of_a_folder_are_listed_and_averaged(desk, tiny, capsys):
+    Path("folder/deep").mkdir(parents=True)
+    for name, colour in (("b.png", "red"), ("deep/a.jpg", "blue")):
+        Image.new("RGB", (40, 40), colour).save(f"folder/{name}")
+    Path("folder/notes.txt").write_text("no picture")
+    assert main(["bits", "folder", "--model", tiny, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [picture["path"] for picture in report["pictures"]] == ["folder/b.png", "folder/deep/a.jpg"]
+    for name in ("per_token", "per_dimension"):
+        assert report[name] == pytest.approx(sum(picture[name] for picture in report["pictures"]) / 2)
+    assert main(["bits", "folder", "--model", tiny]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[2].startswith("mean of 2 pictures: at most ")
 
 
 def test_reconstruct_keeps_the_size(desk, tiny, capsys):

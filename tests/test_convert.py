@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import collections
+import dataclasses
 import io
 import json
 import os
@@ -30,6 +32,9 @@ from safetensors.torch import save_file
 from tiny import PRIOR, tiny_prior
 
 import sundae
+from page.checks import PNG_URL
+from page.session import Session
+from page.shelf import Shelf
 from sundae.checkpoint import load_tokenizer, save_bundle
 from sundae.cli import main
 from sundae.convert import pickled
@@ -38,6 +43,7 @@ from sundae.convert.detect import FORMATS
 from sundae.convert.reading import read_foreign
 from sundae.convert.writing import convert
 from sundae.hourglass import HourglassConfig, LevelConfig
+from sundae.image import load_picture
 from sundae.taming import TamingTokenizer
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "foreign.npz")
@@ -180,6 +186,7 @@ RECORDED = {  # golden name: layout, writer, range of the golden picture is ours
     "maskgit": (foreign.maskgit(), wrap(None)),
     "llamagen": (foreign.llamagen(), wrap("ema")),
     "diffusers": (foreign.diffusers(), diffusers_writer()),
+    "diffusers, names before 2023": (foreign.diffusers(layers=nets.OLD[1:]), diffusers_writer()),
     "diffusers-two": (
         foreign.diffusers(widths=(16, 32), blocks=2, attention=(), middle=False),
         diffusers_writer(widths=(16, 32), blocks=2, attention=(), mid_block_add_attention=False),
@@ -188,7 +195,16 @@ RECORDED = {  # golden name: layout, writer, range of the golden picture is ours
         foreign.diffusers(widths=(8, 16, 16, 24), attention=(2, 3)),
         diffusers_writer(widths=(8, 16, 16, 24), attention=(2, 3)),
     ),
+    "diffusers-four, names before 2023": (
+        foreign.diffusers(widths=(8, 16, 16, 24), attention=(2, 3), layers=nets.OLD[1:]),
+        diffusers_writer(widths=(8, 16, 16, 24), attention=(2, 3)),
+    ),
 }
+
+
+def recorded_image(f: int) -> np.ndarray:
+    """The picture (1, 3, H, W) whose tokens were recorded for networks of this factor."""
+    return np.random.RandomState(7).uniform(-1, 1, (1, 3, 4 * f, 6 * f)).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -198,8 +214,9 @@ def test_published_code_computes_the_same(name, tmp_path):
     shapes, write = RECORDED[name]
     tokenizer = sundae.load(write(tmp_path / "weights.ckpt", foreign.weights(shapes))).tokenizer
     f = tokenizer.config.downsample_factor
-    image = np.random.RandomState(7).uniform(-1, 1, (1, 3, 4 * f, 6 * f)).astype(np.float32)
-    assert np.array_equal(tokenizer.encode(torch.from_numpy(image))[..., 0].numpy(), GOLDEN[f"{name}.tokens"])
+    assert np.array_equal(
+        tokenizer.encode(torch.from_numpy(recorded_image(f)))[..., 0].numpy(), GOLDEN[f"{name}.tokens"]
+    )
     codes = torch.from_numpy(GOLDEN["codes"])[..., None]
     picture = tokenizer.render(tokenizer.quantizer.embed(codes)).numpy()
     assert np.abs(picture - GOLDEN[f"{name}.picture"]).max() < 1e-4
@@ -1217,6 +1234,40 @@ def test_tokenizer_and_prior_of_others_redraw_a_region(prior_file, checkpoint, t
     alone = list(sundae.Inpainter(model).prepare(picture, mask).run(config, seeds=[5]))[-1]
     assert np.array_equal(np.asarray(alone.image(0)), results[0])
     assert not np.array_equal(results[0][mask], picture[mask])
+
+
+def test_networks_of_others_in_the_page_and_the_command_line(prior_file, checkpoint, tmp_path, monkeypatch):
+    """A group-norm VQ-GAN and the authors' prior: command line, page and library draw the same; what is known keeps
+    its bytes; a stopped job stops and the next one runs. The picture is neither square nor of the model's size."""
+    monkeypatch.chdir(tmp_path)
+    convert(prior_file, tmp_path / "both", tokenizer=checkpoint)
+    picture = np.random.RandomState(0).randint(0, 256, (36, 50, 3), np.uint8)
+    hole = np.zeros((36, 50), bool)
+    hole[9:23, 11:40] = True
+    Image.fromarray(picture).save("face.png")
+    Image.fromarray(hole).save("mask.png")
+    words = ["inpaint", "face.png", "--mask", "mask.png", "-o", "out.png", "--model", "both"]
+    assert main([*words, "--seed", "5", "--steps", "3"]) == 0
+    by_command = np.asarray(Image.open("out.png"))
+    shelf = Shelf(["both"])
+    session = Session()
+    session.start_with(load_picture(picture), "Face")
+    mask = PNG_URL + base64.b64encode(Path("mask.png").read_bytes()).decode()
+    stopped = session.redraw(sundae.Inpainter(shelf[0]), session.order(mask, 5, 3, 2))
+    assert [next(stopped)["kind"] for _ in range(2)] == ["start", "frame"]
+    session.cancel()
+    assert list(stopped) == []
+    assert session.result is None
+    kinds = [e["kind"] for e in session.redraw(sundae.Inpainter(shelf[0]), session.order(mask, 5, 3, 2))]
+    assert kinds == ["start", *["frame"] * 4, "done"]
+    by_page = np.asarray(session.result.frame.image(0))
+    prepared = sundae.Inpainter(sundae.load("both")).prepare(picture, hole)
+    run = prepared.run(dataclasses.replace(prepared.defaults, steps=3), 5)
+    by_library = np.asarray(list(run)[-1].image())
+    assert np.array_equal(by_command, by_library)
+    assert np.array_equal(by_page, by_library)
+    assert np.array_equal(by_library[~hole], picture[~hole])
+    assert not np.array_equal(by_library[hole], picture[hole])
 
 
 @pytest.mark.parametrize("grid", [(4, 8), (5, 3), (1, 7)])

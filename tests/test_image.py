@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from sundae.image import (
     MAX_SIDE,
@@ -24,6 +24,7 @@ from sundae.image import (
     jpeg_bytes,
     load_picture,
     png_bytes,
+    read_settings,
     replace_pixels,
     resize_rgb,
     save_picture,
@@ -629,6 +630,18 @@ def test_settings_travel_in_the_png(tmp_path):
     for source in (tmp_path / "a.png", io.BytesIO(png_bytes(picture.image, options))):
         with Image.open(source) as image:
             assert json.loads(image.text["sundae"]) == {**options, "path": str(tmp_path)}
+            mark = "digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+            assert mark in image.text["XML:com.adobe.xmp"]
+    assert read_settings((tmp_path / "a.png").read_bytes()) == {**options, "path": str(tmp_path)}
+
+
+def test_settings_are_read_from_pngs_alone():
+    image = sample("RGB")
+    chunk = PngImagePlugin.PngInfo()
+    chunk.add_text("sundae", "[1, 2")
+    broken = encoded(image, "PNG", pnginfo=chunk)
+    for source in (b"", b"no picture", encoded(image, "JPEG"), encoded(image, "PNG"), broken):
+        assert read_settings(source) is None
 
 
 def test_saving_refuses_what_it_should(tmp_path):

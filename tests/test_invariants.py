@@ -354,5 +354,5 @@ def test_a_stopped_job_stops_and_the_next_one_runs(w, h, kind, seed, batch, cons
     assert counted.calls == calls
     fresh = list(job.run(QUICK, [seed]))
     assert np.array_equal(
-        fresh[-1].patches, list(Inpainter(MODEL).prepare(picture, mask).run(QUICK, [seed]))[-1].patches
+        fresh[-1].patches, list(Inpainter(job.model).prepare(picture, mask).run(QUICK, [seed]))[-1].patches
     )

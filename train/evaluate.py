@@ -2,11 +2,13 @@
 
     python train/evaluate.py --model illustrated-1024 --out runs/evaluation [--count 200] [--steps 24]
     python train/evaluate.py --model photo-1024 --data FOLDER --held-out 0.1 --out runs/evaluation-photo
+    python train/evaluate.py --compare BUNDLE BUNDLE ... --out runs/comparison
 
 Without ``--data`` on drawn portraits, whose attributes say what a redrawn part should show; with it on photographs
 of aligned faces, those that training on the same folder held out. Every picture is one line of OUT/records.jsonl,
 written when it is finished: a stopped run goes on there. The summary is printed as JSON and written to
-OUT/summary.json and, as tables, to OUT/summary.md.
+OUT/summary.json and, as tables, to OUT/summary.md. With ``--compare`` several priors over one tokenizer stand in one
+table (train/compare.py, which has options of its own: --help --compare).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Any
 
 import sundae
 from benchmarks.inpaint import machine
-from train import features, portraits, settings
+from train import compare, features, portraits, settings
 from train.fills import INPAINT_RADIUS, MASKS
 from train.judge import Judge, Setup
 from train.judge_photographs import HELD_OUT, Photographs
@@ -43,6 +45,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python train/evaluate.py", description="Judge a model on held-out pictures."
     )
     parser.add_argument("--model", default="illustrated-1024", help="name or folder of a bundle")
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="compare bundles instead, with options of its own (--help --compare)",
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/evaluation"), help="folder of records and summary"
     )
@@ -88,7 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     Raises:
         ValueError: for a bad option, model or folder, or if no picture was finished.
     """
-    given = parse(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if any(word.partition("=")[0] == "--compare" for word in words):
+        return compare.main(words)
+    given = parse(words)
     config = sundae.SamplerConfig(**{field.name: getattr(given, field.name) for field in SAMPLER_FIELDS})
     model, net = sundae.load(given.model, given.device), features.RandomFeatures()
     if model.prior is None:

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sundae.canvas import over_grid
 from sundae.hourglass import Hourglass, HourglassConfig
-from sundae.objective import PriorLoss, code_losses, draw_cells
+from sundae.objective import Denoiser, PriorLoss, code_losses
 from sundae.priors.contract import PASSES
 from sundae.priors.filling import Filling, batches, fit_steps, ranks
 from sundae.priors.likelihood import bits_per_token, cell_bits, prepare
-from sundae.sampler import SamplerConfig, SampleStep, check_batch_size, check_labels
+from sundae.sampler import SamplerConfig, SampleStep, check_batch_size, check_labels, draw_in_parts
 
 WEIGHTINGS = ("reweighted", "elbo")
 
@@ -131,33 +132,36 @@ class Absorbing(Hourglass):
 
         Any number of steps up to the number of tokens of the grid will do. Where fewer than that many cells are
         hidden, each gets a step and the sample has settled. Proportions, re-noising and early stopping are
-        SUNDAE's: here a cell is written once. See :meth:`sundae.priors.contract.Prior.sample`.
+        SUNDAE's: here a cell is written once. Grids larger than the prior's own are seen through windows, as by
+        :meth:`sundae.hourglass.Hourglass.sample`. See :meth:`sundae.priors.contract.Prior.sample`.
         """
         filling = Filling(tokens, token_mask, config, seeds, self.codebook_size, raster=False)
         conditions = check_labels(labels, len(filling.counts), tokens.device)
         check_batch_size(batch_size)
+        denoiser = over_grid(self, self.config.grid, tokens, config, batch_size)
 
         def write(index: int) -> None:
             for some in batches(filling.active(index), batch_size):
-                self.unmask(filling, some, index, [condition[some] for condition in conditions])
+                self.unmask(denoiser, filling, some, index, [condition[some] for condition in conditions])
 
         yield from filling.run(write)
 
-    def unmask(self, filling: Filling, some: list[int], index: int, labels: list[Tensor]) -> None:
+    def unmask(
+        self, denoiser: Denoiser, filling: Filling, some: list[int], index: int, labels: list[Tensor]
+    ) -> None:
         """Step ``index`` of some samples: draw the codes of the cells whose turn it is."""
         waiting = torch.stack([filling.waiting(b, index - 1) for b in some])
         state = filling.tokens[some].masked_fill(waiting[..., None], self.codebook_size)
-        hidden = self.hidden(state, ~filling.hidden[some], *labels)
+        hidden = denoiser.hidden(state, ~filling.hidden[some], *labels)
         for b, features in zip(some, hidden, strict=True):
             cells = filling.turn(b, index)
-            filling.tokens[b, cells] = draw_cells(
-                self,
+            filling.tokens[b, cells] = draw_in_parts(
+                denoiser,
                 features[cells],
                 filling.tokens[b, cells],
                 filling.uniforms[b, cells],
                 filling.temperature(b, index),
-                filling.config.top_k,
-                filling.config.top_p,
+                filling.config,
             )
 
     @torch.no_grad()

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from sundae.canvas import over_grid
 from sundae.hourglass import Table, pad_grid
 from sundae.objective import PriorLoss, corrupt, unrolled_loss
 from sundae.priors.contract import PASSES, Prior
@@ -259,8 +260,9 @@ class AuthorsHourglass(Prior):
         batch_size: int = 1,
         labels: Sequence[int] | Tensor | None = None,
     ) -> Iterator[SampleStep]:
-        """Rewrite the hidden tokens, all at once in every step; see :func:`sundae.sampler.sample`."""
-        return sample(self, tokens, token_mask, config, seeds, batch_size, labels)
+        """Rewrite the hidden tokens, all at once in every step; see :meth:`sundae.hourglass.Hourglass.sample`."""
+        denoiser = over_grid(self, self.config.grid, tokens, config, batch_size)
+        return sample(denoiser, tokens, token_mask, config, seeds, batch_size, labels)
 
     def surprise(
         self,

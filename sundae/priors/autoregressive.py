@@ -142,6 +142,7 @@ class Autoregressive(Prior):
     defaults = SamplerConfig(steps=32, temperature_start=1.0, temperature_end=1.0, top_p=0.92)
     corrupt = staticmethod(unchanged)
     corrupts = False
+    exact = True
 
     def __init__(self, config: AutoregressiveConfig):
         super().__init__()

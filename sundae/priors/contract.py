@@ -28,11 +28,13 @@ class Prior(nn.Module, ABC):
         config: its dataclass, with ``codebook_size`` (K), ``depth`` (q), ``grid`` and ``classes``.
         defaults: settings that suit its sampler.
         corrupts: whether :meth:`corrupt` does anything; a corruption rate means nothing to a prior without noise.
+        exact: whether :meth:`bits` is the likelihood itself and not a bound on it.
     """
 
     config: Any
     defaults: ClassVar[SamplerConfig]
     corrupts: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
 
     @property
     def codebook_size(self) -> int:

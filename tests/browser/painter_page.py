@@ -152,7 +152,7 @@ class PainterPage:
 
         def change(route: Route) -> None:
             body = json.loads(route.request.post_data)
-            if len(body["data"]) == 7:  # session, mask, seed, lock, steps, candidates, model
+            if len(body["data"]) == 8:  # session, mask, seed, lock, steps, candidates, model, more settings
                 alter(body["data"])
             route.continue_(post_data=json.dumps(body))
 

@@ -1,0 +1,178 @@
+// The cells of the model's grid: which of them the mask makes it redraw. As sundae/window.py and masks.token_mask.
+
+const FALLBACK = { resolution: 1024, cell: 32 }; // until the server has said what the model works with
+
+// The region [left, top, width, height] of a picture of ``size`` that the model works on for a hole [left, top, right,
+// bottom], and the rows and columns of its grid.
+function workingWindow(size, hole, resolution, cell) {
+  const [width, height] = size;
+  const [across, down] = [hole[2] - hole[0], hole[3] - hole[1]];
+  const [shorter, longer, needed] = [Math.min(width, height), Math.max(width, height), Math.max(across, down)];
+  const square = (side) => ({ box: boxAround(hole, side, side, size), rows: resolution / cell, columns: resolution / cell });
+  if (longer <= 1.1 * shorter && 0.75 * resolution <= longer && longer <= 1.5 * resolution) {
+    return needed > shorter ? { ...square(shorter), box: [0, 0, width, height] } : square(shorter);
+  }
+  if (needed <= shorter) return square(Math.min(shorter, Math.max(2 * needed, Math.min(Math.floor(resolution / 2), shorter))));
+  const length = Math.min(longer, Math.max(needed, Math.min(2 * needed, 4 * shorter)));
+  const long = onGrid(Math.min(resolution * Math.sqrt(length / shorter), 2 * resolution), resolution, cell);
+  const short = onGrid(long / (length / shorter), resolution, cell);
+  return width >= height
+    ? { box: boxAround(hole, length, shorter, size), rows: short / cell, columns: long / cell }
+    : { box: boxAround(hole, shorter, length, size), rows: long / cell, columns: short / cell };
+}
+
+function boxAround(hole, width, height, size) {
+  const place = (from, to, length, whole) => Math.min(Math.max(0, Math.floor((from + to - length) / 2)), whole - length);
+  return [place(hole[0], hole[2], width, size[0]), place(hole[1], hole[3], height, size[1]), width, height];
+}
+
+function onGrid(side, resolution, cell) {
+  const count = side / cell;
+  const nearest = count % 1 === 0.5 ? 2 * Math.round(count / 2) : Math.round(count); // halves to even, as Python has it
+  return Math.min(Math.max(nearest * cell, Math.min(4 * cell, resolution)), 2 * resolution);
+}
+
+class Cells {
+  constructor(canvas, mask) {
+    this.canvas = canvas;
+    this.mask = mask;
+    this.shown = false;
+    this.size = [1, 1];
+    this.forget();
+  }
+
+  // A picture of ``size`` px, painted on a canvas of the mask's size.
+  setPicture(size) {
+    this.size = size;
+    this.canvas.width = this.mask.canvas.width;
+    this.canvas.height = this.mask.canvas.height;
+    this.forget();
+  }
+
+  forget() {
+    this.window = null;
+    this.lit = new Uint8Array(0);
+    this.draw();
+  }
+
+  show(on) {
+    this.shown = on;
+    this.measure();
+  }
+
+  // From the mask as it is: the window, and every cell in which a pixel is painted.
+  measure() {
+    if (!this.shown) return this.draw();
+    const { width, height } = this.mask.canvas;
+    this.light(this.mask.bits(), width, height);
+    return this.draw();
+  }
+
+  light(bits, width, height) {
+    const hole = extent(bits, width, height);
+    if (!hole) return this.forget();
+    this.window = this.windowOf(hole, width, height);
+    this.lit = touched(bits, width, this.edges(width, height));
+    return undefined;
+  }
+
+  windowOf(hole, width, height) {
+    const [across, down] = [this.size[0] / width, this.size[1] / height];
+    const onPicture = hole.map((edge, i) => Math.ceil(edge * (i % 2 ? down : across)));
+    const { resolution, cell } = picker.grid ?? FALLBACK;
+    return workingWindow(this.size, onPicture, resolution, cell);
+  }
+
+  // Where the cells begin and end on the canvas, as far as they reach into the picture: pairs for columns and for rows.
+  edges(width, height) {
+    const { box, rows, columns } = this.window;
+    const spans = (count, start, length, whole, side) =>
+      [...Array(count).keys()].map((i) => {
+        const from = start + Math.floor((i * length) / count);
+        const to = start + Math.ceil(((i + 1) * length) / count);
+        return [Math.floor((from * side) / whole), Math.floor(((to - 1) * side) / whole) + 1];
+      });
+    return {
+      columns: spans(columns, box[0], box[2], this.size[0], width),
+      rows: spans(rows, box[1], box[3], this.size[1], height),
+    };
+  }
+
+  // The cells under a new piece of a stroke light up at once; the whole mask is looked at when the stroke ends.
+  brushed(from, to, radius) {
+    if (!this.shown || !this.window) return;
+    const { columns, rows } = this.edges(this.canvas.width, this.canvas.height);
+    const near = (spans, a, b) =>
+      spans.flatMap(([start, end], i) => (start < Math.max(a, b) + radius && end > Math.min(a, b) - radius ? [i] : []));
+    for (const row of near(rows, from.y, to.y)) {
+      for (const column of near(columns, from.x, to.x)) {
+        const [x, y] = [middle(columns[column]), middle(rows[row])];
+        const away = nearest(from, to, x, y);
+        const half = [columns[column], rows[row]].map(([start, end]) => (end - start) / 2);
+        const [dx, dy] = [Math.max(0, Math.abs(away.x) - half[0]), Math.max(0, Math.abs(away.y) - half[1])];
+        if (Math.hypot(dx, dy) <= radius) this.lit[row * columns.length + column] = 1;
+      }
+    }
+    this.draw();
+  }
+
+  draw() {
+    const pen = this.canvas.getContext('2d');
+    pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    if (!this.shown || !this.window) return;
+    const { columns, rows } = this.edges(this.canvas.width, this.canvas.height);
+    const path = new Path2D();
+    rows.forEach(([top, bottom], row) => columns.forEach(([left, right], column) => {
+      if (this.lit[row * columns.length + column]) path.rect(left, top, right - left, bottom - top);
+    }));
+    const line = Math.max(1, this.canvas.width / 700);
+    pen.fillStyle = 'rgb(255 255 255 / 0.14)';
+    pen.fill(path);
+    for (const [colour, width] of [['rgb(0 0 0 / 0.45)', 2.4 * line], ['rgb(255 255 255 / 0.9)', line]]) {
+      pen.strokeStyle = colour;
+      pen.lineWidth = width;
+      pen.stroke(path);
+    }
+  }
+
+  // The bits with one ring of cells more, or one less: whole cells either way.
+  stepped(bits, width, height, more) {
+    const inside = more ? bits : opposite(bits);
+    const hole = extent(bits, width, height);
+    if (!hole) return bits;
+    this.window = this.windowOf(hole, width, height);
+    const edges = this.edges(width, height);
+    const lit = touched(grown(inside, width, height, 1), width, edges);
+    const out = inside.slice(); // what lies outside the window has no cells
+    edges.rows.forEach(([top, bottom], row) => edges.columns.forEach(([left, right], column) => {
+      if (!lit[row * edges.columns.length + column]) return;
+      for (let y = top; y < bottom; y++) out.fill(1, y * width + left, y * width + right);
+    }));
+    return more ? out : opposite(out);
+  }
+}
+
+function middle([start, end]) {
+  return (start + end) / 2;
+}
+
+// From a point to the nearest of a line.
+function nearest(from, to, x, y) {
+  const [dx, dy] = [to.x - from.x, to.y - from.y];
+  const along = Math.min(1, Math.max(0, ((x - from.x) * dx + (y - from.y) * dy) / (dx * dx + dy * dy || 1)));
+  return { x: from.x + along * dx - x, y: from.y + along * dy - y };
+}
+
+// A byte for each cell, row by row: 1 where any of its pixels is set.
+function touched(bits, width, { columns, rows }) {
+  const lit = new Uint8Array(rows.length * columns.length);
+  rows.forEach(([top, bottom], row) => columns.forEach(([left, right], column) => {
+    for (let y = top; y < bottom; y++) {
+      if (bits.subarray(y * width + left, y * width + right).includes(1)) {
+        lit[row * columns.length + column] = 1;
+        return;
+      }
+    }
+  }));
+  return lit;
+}

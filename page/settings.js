@@ -1,0 +1,79 @@
+// The settings below the others: read when a redraw is asked for. An empty field leaves the model what suits it.
+
+const settingFields = () => [...document.querySelectorAll('.more [data-setting]')];
+
+// What is asked for, by the names that the server knows (checks.py); null where a number makes no sense.
+function moreSettings() {
+  const asked = {};
+  for (const field of settingFields()) {
+    if (field.type === 'checkbox') asked[field.dataset.setting] = field.checked;
+    else if (field.type !== 'number') asked[field.dataset.setting] = field.value;
+    else if (!field.validity.valid && !field.validity.stepMismatch) asked[field.dataset.setting] = null;
+    else if (field.value !== '') asked[field.dataset.setting] = Number(field.value) / Number(field.dataset.part || 1);
+  }
+  return asked;
+}
+
+function resetSettings() {
+  for (const field of settingFields()) {
+    if (field.type === 'checkbox') field.checked = field.defaultChecked;
+    else if (field.type === 'number') field.value = '';
+    else field.selectedIndex = 0;
+  }
+}
+
+document.addEventListener('click', (event) => {
+  if (root.isConnected && event.target.closest('.more .reset')) resetSettings();
+});
+
+// ---- the fields that gradio draws ----------------------------------------------------------------------
+
+const USUAL = { seed: '#seed input', steps: '#steps input[type=number]' };
+
+// Seed, steps and candidates as they stand, with those below the others.
+function usualSettings() {
+  const number = (selector) => Number(document.querySelector(selector)?.value);
+  const candidates = document.querySelector('#candidates input:checked')?.value;
+  const more = settingFields().map((field) => [field.id || field.dataset.setting, field.type === 'checkbox' ? field.checked : field.value]);
+  return { seed: number(USUAL.seed), steps: number(USUAL.steps), candidates: Number(candidates), more: Object.fromEntries(more) };
+}
+
+// Put settings back into the fields; the seed is locked, so that they draw the same again.
+function fillSettings({ seed, steps, candidates, more }) {
+  if (Number.isFinite(seed)) {
+    type(USUAL.seed, seed);
+    const lock = document.querySelector('#lock input');
+    if (lock && !lock.checked) lock.click();
+  }
+  if (Number.isFinite(steps)) type(USUAL.steps, steps);
+  const wanted = [...document.querySelectorAll('#candidates input')].find((field) => Number(field.value) === candidates);
+  if (wanted && !wanted.checked) wanted.click();
+  for (const field of settingFields()) {
+    const value = more?.[field.id || field.dataset.setting];
+    if (value === undefined) continue;
+    if (field.type === 'checkbox') field.checked = value;
+    else field.value = value;
+  }
+}
+
+// As a visitor would: gradio reads a field when it hears of its input.
+function type(selector, value) {
+  const field = document.querySelector(selector);
+  if (!field) return;
+  field.value = String(value);
+  for (const kind of ['input', 'change', 'blur']) field.dispatchEvent(new Event(kind, { bubbles: true }));
+}
+
+// Settings as a saved picture has them, as the fields have them.
+function fromFile(about) {
+  const more = Object.fromEntries(settingFields().map((field) => [field.id, '']));
+  const put = (id, value) => { if (Number.isFinite(value)) more[id] = String(value); };
+  put('s-strength', about.strength < 1 ? Math.round(100 * about.strength) : NaN);
+  put('s-first', about.temperature_start);
+  put('s-last', about.temperature_end);
+  put('s-proportion', about.proportion_start < 1 ? Math.round(100 * about.proportion_start) : NaN);
+  delete more['s-of'];
+  delete more[''];
+  setMessage('This picture was saved by Sundae: its settings are filled in.');
+  return { seed: about.seed, steps: about.steps, candidates: 1, more };
+}

@@ -1,0 +1,16 @@
+"""The settings that few visitors need, folded away below the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from page.painter import page_file
+
+
+def more_settings(**settings: Any) -> gr.HTML:
+    """The component. ``settings.js``, in the painter's scope, reads it when a redraw is asked for."""
+    return gr.HTML(
+        html_template=page_file("settings.html"), js_on_load=None, apply_default_css=False, **settings
+    )

@@ -1,0 +1,274 @@
+"""Masks as a whole: shapes, growing and shrinking, the cells of the model's grid, saving and opening."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from painter_page import within
+from PIL import Image, ImageDraw
+
+from page.painter import FOLDER
+from sundae import masks
+from sundae.pipeline import resize_mask
+from sundae.window import working_window
+
+SQUARE = ((300, 300), (420, 380))
+SCRIPTS = "\n".join((FOLDER / name).read_text() for name in ("bits.js", "cells.js")).replace(
+    "'use strict';", ""
+)
+
+
+@pytest.fixture(scope="session")
+def server(quick_server):
+    return quick_server
+
+
+def drag(tab, tool, *points):
+    tab.press(tool)
+    tab.stroke(*points)
+
+
+def menu(tab, name):
+    if not tab.page.locator(".menu").evaluate("menu => menu.open"):
+        tab.page.get_by_label("More for the mask").first.click()
+    tab.page.locator(".menu .panel").get_by_text(name, exact=True).click()
+
+
+def set_amount(tab, count, unit):
+    if not tab.page.locator(".menu").evaluate("menu => menu.open"):
+        tab.page.get_by_label("More for the mask").first.click()
+    tab.page.get_by_label("Width of the rim").fill(str(count))
+    tab.page.get_by_label("Unit of the rim").select_option(unit)
+
+
+def png(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return {"name": "drawn.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+
+
+def box_of(mask):
+    rows, columns = np.nonzero(mask)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+# -- shapes --------------------------------------------------------------------------------------------------
+
+
+def test_rectangle_is_filled_and_taken_away_with_alt(tab):
+    drag(tab, "r", *SQUARE)
+    mask = tab.mask()
+    assert np.abs(np.subtract(box_of(mask), (300, 300, 420, 380))).max() <= 1
+    left, top, right, bottom = box_of(mask)
+    assert mask.sum() == (right - left) * (bottom - top)
+    tab.page.keyboard.down("Alt")
+    tab.stroke((340, 280), (380, 400))
+    tab.page.keyboard.up("Alt")
+    cut = tab.mask()
+    assert not cut[320, 345:375].any()
+    assert cut[320, 305:335].all()
+    tab.press("Control+z")
+    assert np.array_equal(tab.mask(), mask)
+
+
+def test_lasso_fills_what_it_surrounds(tab):
+    points = [(300, 300), (520, 330), (600, 560), (380, 620), (260, 470)]
+    drag(tab, "l", *points, points[0])
+    ideal = Image.new("1", (1024, 1024))
+    ImageDraw.Draw(ideal).polygon(points, fill=1)
+    mask, ideal = tab.mask(), np.asarray(ideal)
+    assert (mask & ideal).sum() / (mask | ideal).sum() > 0.98
+
+
+def test_a_click_with_a_shape_paints_nothing(tab):
+    drag(tab, "r", (300, 300), (300, 300))
+    assert not tab.mask().any()
+
+
+def test_a_pen_that_presses_lightly_paints_thinly(tab):
+    events = tab.context.new_cdp_session(tab.page)
+
+    def line(y, force):
+        for kind, x in (("mousePressed", 300), ("mouseMoved", 500), ("mouseReleased", 500)):
+            across, down = tab.place((x, y))
+            pen = {"pointerType": "pen", "force": force, "button": "left", "buttons": 1, "clickCount": 1}
+            events.send("Input.dispatchMouseEvent", {"type": kind, "x": across, "y": down, **pen})
+        column = tab.mask()[:, 400]
+        return column.sum()
+
+    light = line(300, 0.1)
+    hard = line(600, 1.0) - light
+    assert 0 < light < 0.6 * hard
+
+
+# -- growing and shrinking -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("px", [1, 8, 37])
+def test_growing_and_shrinking_are_those_of_the_library(tab, px):
+    drag(tab, "b", (200, 5), (420, 380), (512, 900))
+    tab.press("i")
+    before = tab.mask()
+    set_amount(tab, px, "px")
+    menu(tab, "Grow")
+    grown = tab.mask()
+    assert np.array_equal(grown, masks.grow(before, px))
+    menu(tab, "Shrink")
+    assert np.array_equal(tab.mask(), masks.shrink(grown, px))
+    tab.press("Escape")
+    tab.press("Control+z")
+    assert np.array_equal(tab.mask(), grown)
+    tab.press("Control+z")
+    assert np.array_equal(tab.mask(), before)
+
+
+# -- cells ---------------------------------------------------------------------------------------------------
+
+
+def token_cells(size, hole, resolution, f):
+    """What the pipeline would redraw: the window's box, and bool (h, w)."""
+    window = working_window(size, hole, resolution, f)
+    pixels = resize_mask(hole[window.box.slices], (window.height, window.width))
+    box = window.box
+    return [box.left, box.top, box.width, box.height], masks.token_mask(pixels, f)[0].numpy()
+
+
+LIGHT = f"""([size, list, resolution, cell]) => {{ {SCRIPTS}
+  const bits = Uint8Array.from(list);
+  const cells = Object.assign(Object.create(Cells.prototype), {{ size }});
+  const window = cells.window = workingWindow(size, extent(bits, ...size), resolution, cell);
+  return [window.box, window.rows, window.columns, [...touched(bits, size[0], cells.edges(...size))]];
+}}"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_cells_that_light_up_are_those_that_are_redrawn(tab, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(30):
+        width, height = (int(side) for side in rng.integers(16, 300, 2))
+        f = int(rng.choice([4, 8, 16]))
+        resolution = f * int(rng.integers(2, 12))
+        hole = np.zeros((height, width), bool)
+        for _ in range(int(rng.integers(1, 4))):
+            y, x = int(rng.integers(height)), int(rng.integers(width))
+            hole[y : y + int(rng.integers(1, height)), x : x + int(rng.integers(1, 60))] = True
+        box, cells = token_cells((width, height), hole, resolution, f)
+        bits = hole.astype(int).ravel().tolist()
+        got_box, rows, columns, lit = tab.page.evaluate(LIGHT, [[width, height], bits, resolution, f])
+        assert got_box == box
+        assert np.array_equal(np.reshape(lit, (rows, columns)).astype(bool), cells)
+
+
+def lights(tab):
+    """Whether each pixel of the picture is lit."""
+    script = """() => { const c = document.querySelector('canvas.cells'), p = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+      return [...p.data.filter((_, i) => i % 4 === 3)].map((a) => a ? 1 : 0).join(''); }"""
+    return (np.frombuffer(tab.page.evaluate(script).encode(), np.uint8) == ord("1")).reshape(1024, 1024)
+
+
+def test_cells_light_up_under_the_brush_and_go_with_the_mask(tab):
+    menu(tab, "Show the cells")
+    drag(tab, "r", (300, 300), (700, 700))
+    lit = lights(tab)
+    assert lit[tab.mask()].all()
+    tab.press("b")
+    tab.page.mouse.move(*tab.place((850, 500)))
+    tab.page.mouse.down()
+    tab.page.mouse.move(*tab.place((852, 500)))
+    assert lights(tab)[500, 851]  # while the pointer is still down
+    tab.page.mouse.up()
+    tab.press("Delete")
+    assert not lights(tab).any()
+    tab.press("g")
+    drag(tab, "r", *SQUARE)
+    assert not lights(tab).any()
+
+
+def test_growing_by_cells_covers_what_is_lit(tab):
+    tab.press("g")
+    drag(tab, "r", (300, 300), (700, 700))
+    set_amount(tab, 1, "cells")
+    before, lit = tab.mask(), masks.shrink(lights(tab), 3)  # without the lines around the cells
+    menu(tab, "Grow")
+    grown = tab.mask()
+    assert grown[lit].all()
+    assert grown.sum() > before.sum()
+    menu(tab, "Shrink")
+    assert tab.mask().sum() < grown.sum()
+    tab.press("Escape")
+    tab.press("g")
+
+
+# -- files, the last mask, help ------------------------------------------------------------------------------
+
+
+def test_a_saved_mask_is_the_mask_and_can_be_opened(tab):
+    drag(tab, "l", (300, 300), (520, 330), (600, 560), (300, 300))
+    mask = tab.mask()
+    with tab.page.expect_download() as waiting:
+        menu(tab, "Save the mask")
+    saved = Image.open(waiting.value.path())
+    assert waiting.value.suggested_filename == "mask.png"
+    assert np.array_equal(masks.load_mask(saved, (1024, 1024)), mask)
+    tab.press("Escape")
+    tab.press("Delete")
+    tab.page.set_input_files("[data-mask-file]", waiting.value.path())
+    tab.page.wait_for_function("() => !document.querySelector('[data-act=undo]').disabled")
+    tab.page.wait_for_timeout(200)
+    assert np.array_equal(tab.mask(), mask)
+
+
+@pytest.mark.parametrize("kind", ["grey", "layer", "colours"])
+def test_an_opened_mask_is_read_as_the_library_reads_it(tab, kind):
+    rng = np.random.default_rng(1)
+    grey = np.kron(rng.integers(0, 256, (32, 32), np.uint8), np.ones((32, 32), np.uint8))
+    array = grey
+    if kind == "layer":
+        array = np.dstack(
+            [np.full((1024, 1024, 3), 40, np.uint8), np.where(grey > 99, 255, 0).astype(np.uint8)]
+        )
+    if kind == "colours":
+        array = np.dstack([grey, grey[::-1], grey[:, ::-1]])
+    tab.page.set_input_files("[data-mask-file]", png(array))
+    assert within(5, lambda: tab.mask().any())
+    assert np.array_equal(tab.mask(), masks.load_mask(array, (1024, 1024)))
+
+
+def test_a_mask_of_another_size_changes_nothing(tab):
+    drag(tab, "r", *SQUARE)
+    before = tab.mask()
+    tab.page.set_input_files("[data-mask-file]", png(np.full((64, 48), 255, np.uint8)))
+    message = tab.wait_for_text(".message p", "The mask must have")
+    assert "1024 × 1024" in message
+    assert "48 × 64" in message
+    tab.page.set_input_files(
+        "[data-mask-file]", {"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"}
+    )
+    tab.wait_for_text(".message p", "x.png could not be read")
+    assert np.array_equal(tab.mask(), before)
+
+
+def test_the_last_mask_comes_again_on_another_picture(visit):
+    tab = visit()
+    tab.set_steps(1)
+    drag(tab, "r", *SQUARE)
+    mask = tab.mask()
+    tab.redraw()
+    tab.click("Load example 2")
+    tab.wait_for_count("pictures", 2)
+    assert not tab.mask().any()
+    tab.press("m")
+    assert np.array_equal(tab.mask(), mask)
+
+
+def test_help_lists_the_keys(tab):
+    tab.press("?")
+    sheet = tab.page.locator("dialog.help")
+    assert sheet.is_visible()
+    for word in ("rectangle", "invert", "redraw", "zoom"):
+        assert word in sheet.text_content()
+    tab.press("Delete")  # keys of the painter do nothing meanwhile
+    tab.press("Escape")
+    assert not sheet.is_visible()

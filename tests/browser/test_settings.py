@@ -1,0 +1,137 @@
+"""The settings below the others, more steps, and keeping part of a result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+SQUARE = ((300, 300), (600, 600))
+RIGHT = ((450, 290), (620, 620))
+
+
+@pytest.fixture(scope="session")
+def server(quick_server):
+    return quick_server
+
+
+@pytest.fixture
+def settings(tab):
+    """The fields, open and at their usual values."""
+    more = tab.page.locator(".more")
+    if not more.evaluate("details => details.open"):
+        more.locator("summary").click()
+    more.get_by_text("Back to the usual settings").click()
+    yield more
+    more.get_by_text("Back to the usual settings").click()
+
+
+def paint(tab, tool, corners):
+    tab.page.locator(".stage").focus()  # a field that was filled would take the key
+    tab.press(tool)
+    tab.stroke(*corners)
+
+
+def test_what_is_set_is_what_the_file_says(tab, settings):
+    settings.get_by_label("First temperature").fill("1.3")
+    settings.get_by_label("Last temperature").fill("0.4")
+    settings.get_by_label("Proportion").fill("60")
+    settings.get_by_label("Strength").fill("50")
+    paint(tab, "r", SQUARE)
+    tab.set_steps(3)
+    tab.redraw()
+    _, about = tab.download()
+    assert about["temperature_start"] == 1.3
+    assert about["temperature_end"] == 0.4
+    assert about["proportion_start"] == about["proportion_end"] == 0.6
+    assert about["strength"] == 0.5
+    settings.get_by_text("Back to the usual settings").click()
+    tab.redraw()
+    _, about = tab.download()
+    assert (about["temperature_start"], about["strength"]) == (0.8, 1.0)
+
+
+@pytest.mark.parametrize("value", ["7", "-1", "0"])
+def test_a_number_out_of_range_is_told_and_nothing_is_lost(tab, settings, value):
+    settings.get_by_label("First temperature").fill(value)
+    paint(tab, "r", SQUARE)
+    before = tab.mask()
+    tab.click("Redraw")
+    tab.wait_for_text(".message p", "The first temperature must be")
+    assert np.array_equal(tab.mask(), before)
+
+
+def test_keep_going_takes_more_steps_from_the_result(tab, settings):
+    tab.click("Keep going")
+    tab.wait_for_text(".message p", "There is no result yet")
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.redraw()
+    _, first = tab.download()
+    tab.press("Delete")  # the mask of the result counts, not what is painted now
+    tab.click("Keep going")
+    tab.results += 1
+    tab.wait_for_text("#status", f"Done {tab.results} ")
+    _, about = tab.download()
+    assert about["began_with"] == first
+    assert about["temperature_start"] == about["temperature_end"] == first["temperature_end"]
+
+
+def test_a_variation_of_the_result_begins_with_it(tab, settings):
+    settings.get_by_label("Variation of").select_option("result")
+    settings.get_by_label("Strength").fill("30")
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.click("Redraw")
+    tab.wait_for_text(".message p", "There is no result yet")
+    settings.get_by_label("Strength").fill("100")
+    tab.redraw()
+    settings.get_by_label("Strength").fill("30")
+    tab.redraw()
+    _, about = tab.download()
+    assert about["began_with"]["strength"] == 1.0
+    assert about["strength"] == 0.3
+
+
+def test_what_is_rubbed_out_stays_as_it_was_drawn(tab, settings):
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.redraw()
+    drawn = np.asarray(tab.download()[0])
+    tab.page.locator(".stage").focus()
+    tab.press("r")
+    tab.page.keyboard.down("Alt")
+    tab.stroke(*RIGHT)
+    tab.page.keyboard.up("Alt")
+    rest = tab.mask()
+    tab.redraw()
+    again = np.asarray(tab.download()[0])
+    assert np.array_equal(again[~rest], drawn[~rest])
+    assert not np.array_equal(again[rest], drawn[rest])
+    assert np.array_equal(tab.mask(), rest)
+
+
+def test_without_keeping_it_the_original_comes_back(tab, settings):
+    settings.get_by_label("Keep what I rub out").uncheck()
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.redraw()
+    original = tab.shown().copy()
+    tab.page.locator(".stage").focus()
+    tab.press("r")
+    tab.page.keyboard.down("Alt")
+    tab.stroke(*RIGHT)
+    tab.page.keyboard.up("Alt")
+    tab.redraw()
+    _, about = tab.download()
+    assert "earlier" not in about
+    assert original.shape == tab.shown().shape
+
+
+def test_eight_candidates(tab, settings):
+    tab.page.locator("#candidates label").nth(7).click()
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.redraw()
+    assert tab.page.locator(".candidate").count() == 8
+    tab.press("8")
+    assert tab.page.locator(".candidate").nth(7).get_attribute("aria-pressed") == "true"

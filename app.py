@@ -24,7 +24,7 @@ from page.leaving import IDLE, forgetter, unloader
 from page.look import launch_settings
 from page.painter import page_file, painter
 from page.picker import picker
-from page.settings import more_settings
+from page.settings import more_settings, whole_picture
 from page.shelf import Shelf, in_the_box
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -74,6 +74,7 @@ def place_controls(models: list[str]) -> dict[str, gr.Component]:
             use = gr.Button("Use as input", elem_id="use")
             download = gr.Button("Download PNG", elem_id="download")
             undo_use = gr.Button("Undo “Use as input”", elem_id="undo-use")
+        whole_picture(elem_id="whole")
         gr.HTML(html_template=page_file("keys.html"), apply_default_css=False)
     fields = {
         "seed": seed,
@@ -123,6 +124,8 @@ def wire(
     canvas.fit(desk.fit, session, shown, **AT_ONCE)
     canvas.adopt(desk.adopted, session, shown, **AT_ONCE)
     canvas.recall(desk.recalled, session, shown, **stops)
+    canvas.extend(desk.extended, session, shown, **AT_ONCE)
+    canvas.sight(desk.seen, session, shown, show_progress="hidden", api_visibility="private", **ALONE)
     canvas.forget(desk.forget, session, shown, **AT_ONCE)
     if desk.examples:
         thumbs.pick(desk.picked, session, shown, **stops)

@@ -21,7 +21,7 @@ from page.checks import MAX_SEED, MAX_STEPS, uploaded_file, whole_number
 from page.events import Event
 from page.gpu import runner
 from page.painter import post
-from page.session import Session, save_png
+from page.session import SIDES, Session, save_png
 from page.shelf import Shelf
 from sundae.image import load_picture
 from sundae.masks import load_mask
@@ -184,6 +184,24 @@ class Desk:
     @answered
     def undo_use(self, session: Session) -> Any:
         return session.undo_use()
+
+    def extended(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
+        return self.extend(session, {side: getattr(event, side, None) for side in SIDES})
+
+    @answered
+    def extend(self, session: Session, margins: dict[str, Any]) -> Any:
+        return session.extend(margins)
+
+    def seen(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
+        return self.see(session, getattr(event, "what", None), getattr(event, "model", None))
+
+    @answered
+    def see(self, session: Session, what: Any, model: Any) -> Any:
+        """The picture as a model sees it; what goes wrong is told where the picture would be."""
+        try:
+            return session.see(what, session.model(self.shelf, model))
+        except ValueError as error:
+            return session.event("sight", what=what, url="", text=sentence(error))
 
     def recalled(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
         return self.recall(session, getattr(event, "job", None))

@@ -58,13 +58,18 @@ def picture_url(picture: Picture) -> str:
     return jpeg_url(rgb, quality=92)
 
 
-def crops(patches: Sequence[np.ndarray], box: Box, size: tuple[int, int], last: bool) -> Event:
-    """The page's box and one data URL per candidate, for patches (h, w, 3) of a picture of ``size``."""
+def on_view(box: Box, size: tuple[int, int]) -> list[int]:
+    """Left, top, width and height of a box of a picture of ``size`` as the page shows it."""
     width, height = view_size(size)
     left, right = (edge * width // size[0] for edge in (box.left, box.right))
     top, bottom = (edge * height // size[1] for edge in (box.top, box.bottom))
-    shown = (max(1, right - left), max(1, bottom - top))
-    if shown != (box.width, box.height):
+    return [left, top, max(1, right - left), max(1, bottom - top)]
+
+
+def crops(patches: Sequence[np.ndarray], box: Box, size: tuple[int, int], last: bool) -> Event:
+    """The page's box and one data URL per candidate, for patches (h, w, 3) of a picture of ``size``."""
+    left, top, *shown = on_view(box, size)
+    if shown != [box.width, box.height]:
         patches = [resize_rgb(patch, shown) for patch in patches]
     quality = LAST_QUALITY if last else FRAME_QUALITY
     return {"box": [left, top, *shown], "crops": [jpeg_url(patch, quality) for patch in patches]}

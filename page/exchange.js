@@ -78,6 +78,7 @@ const received = {
     if (former) bringBack(former);
     showPast();
     if (state.rest && event.way === 'used') mask.set(state.rest);
+    if (event.inside) mask.set(rim(event.inside));
     edited();
     changed('picture', player.run);
     if (former) setLook(former.look);
@@ -127,6 +128,7 @@ const received = {
     remember(event);
     changed('look', player.run);
   },
+  sight: showSight,
   kept(event) {
     keepOnly(event.jobs);
   },

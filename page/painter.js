@@ -239,7 +239,7 @@ function change(act) {
 
 // The keys, on top of the page; also where the column beside the picture has no room for them.
 function help() {
-  const sheet = find('.help');
+  const sheet = find('.keysheet');
   if (sheet.open) return sheet.close();
   sheet.querySelector('dl')?.remove();
   sheet.append(document.querySelector('.keys dl').cloneNode(true));
@@ -398,7 +398,7 @@ function controlled(target) {
 }
 
 document.addEventListener('keydown', (event) => {
-  if (!root.isConnected || event.altKey || find('.help').open) return;
+  if (!root.isConnected || event.altKey || find('dialog[open]')) return;
   const key = event.key.toLowerCase();
   if (key === 'tab') root.classList.remove('by-pointer');
   if (event.ctrlKey || event.metaKey) return undoKeys(event, key);

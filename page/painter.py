@@ -21,6 +21,7 @@ SCRIPTS = (  # one scope, in this order
     "maskmenu.js",
     "settings.js",
     "past.js",
+    "whole.js",
     "exchange.js",
 )
 SLOTS = 8  # as in exchange.js
@@ -35,7 +36,7 @@ def page_file(name: str) -> str:
 
 def painter(**settings: Any) -> gr.HTML:
     """The component. The server writes to it with ``post``; it triggers ``picture``, ``take``,
-    ``fit``, ``adopt``, ``recall`` and ``forget``.
+    ``fit``, ``adopt``, ``recall``, ``forget``, ``extend`` and ``sight``.
 
     A plain gr.HTML and not a subclass: gradio writes a stub file beside the source of every subclass.
     """

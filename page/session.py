@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from page.checks import (
@@ -22,16 +23,20 @@ from page.checks import (
     more_settings,
     whole_number,
 )
-from page.events import Event, Numbers, crops, full_mask, picture_url, view_size
+from page.events import Event, Numbers, crops, full_mask, jpeg_url, on_view, picture_url, view_size
 from page.gpu import Runner, run_here
 from page.shelf import Shelf
+from page.sights import SIGHTS
 from sundae.bundles import Model
 from sundae.fit import Fit
-from sundae.image import Picture, load_picture, read_settings, save_picture
+from sundae.image import Picture, extend_picture, load_picture, read_settings, resize_rgb, save_picture
 from sundae.pipeline import Frame, Inpainter, Prepared
 from sundae.sampler import SamplerConfig, SampleStep
+from sundae.window import Box
 
 SETTLED = 1e-3  # share of the cells that become noise before more steps: practically none
+SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
+MAX_RIM = 4096  # px on one side
 PAST, PAST_PIXELS = 12, 60_000_000  # results that can be brought back, and pixels of their pictures
 FORMER = 4  # pictures that "Use as input" has replaced and that can come back
 FORMER_PIXELS = 40_000_000  # of all of them together, unless a single one has more
@@ -152,6 +157,39 @@ class Session:
             picture = dataclasses.replace(self.picture, image=fresh.image, rgb=fresh.rgb)
             return self._show(picture, "used", "The result is the picture now")
 
+    def extend(self, margins: dict[str, Any]) -> Event:
+        """An empty rim around the picture, or what is chosen of its result; the page paints it over."""
+        sides = {
+            side: whole_number(margins.get(side), f"What is added {words}", 0, MAX_RIM)
+            for side, words in SIDES.items()
+        }
+        if not any(sides.values()):
+            raise ValueError("Say first by how many px the picture is to grow, on any side.")
+        with self._lock:
+            if self.picture is None:
+                raise ValueError("There is no picture. Please load one.")
+            if self.result is not None:
+                self.use_as_input()
+            before = self.picture
+            picture = extend_picture(before, **sides)
+            event = self._show(picture, "extended", f"Extended to {picture.size[0]} × {picture.size[1]}")
+        box = Box(sides["left"], sides["top"], sides["left"] + before.size[0], sides["top"] + before.size[1])
+        return {**event, "inside": on_view(box, picture.size)}
+
+    def see(self, what: Any, model: Model) -> Event:
+        """The picture as the model sees it: given back, as a heat map of surprise, or as a strip to another."""
+        if what not in SIGHTS:
+            raise ValueError(f"The sight must be one of {', '.join(SIGHTS)}.")
+        with self._lock:
+            picture = self.picture
+        if picture is None:
+            raise ValueError("There is no picture. Please load one.")
+        if self.result is not None:
+            picture = load_picture(self.result.frame.image(self.result.choice))
+        image, text = SIGHTS[what](model, picture)
+        view = resize_rgb(np.asarray(image.convert("RGB")), view_size(image.size))
+        return self.event("sight", what=what, url=jpeg_url(view, quality=92), text=text)
+
     @property
     def _pixels(self) -> int:
         return sum(result.picture.rgb.size // 3 for result in self._former)
@@ -169,7 +207,7 @@ class Session:
 
     def _show(self, picture: Picture, way: str, status: str) -> Event:
         """Make it the picture, without a result; the page is told which ``way`` it came: new, used,
-        former or recalled."""
+        former, recalled or extended."""
         self._job += 1
         self.picture, self.result = picture, None
         width, height = view_size(picture.size)

@@ -1,4 +1,4 @@
-"""The settings that few visitors need, folded away below the others."""
+"""What few visitors need, folded away below the rest: more settings, and what concerns the whole picture."""
 
 from __future__ import annotations
 
@@ -13,4 +13,11 @@ def more_settings(**settings: Any) -> gr.HTML:
     """The component. ``settings.js``, in the painter's scope, reads it when a redraw is asked for."""
     return gr.HTML(
         html_template=page_file("settings.html"), js_on_load=None, apply_default_css=False, **settings
+    )
+
+
+def whole_picture(**settings: Any) -> gr.HTML:
+    """The component. ``whole.js``, in the painter's scope, makes its buttons work."""
+    return gr.HTML(
+        html_template=page_file("whole.html"), js_on_load=None, apply_default_css=False, **settings
     )

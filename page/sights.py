@@ -1,0 +1,42 @@
+"""Three ways to see a whole picture as a model does: each gives a picture and a sentence about it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL.Image import Image
+
+import sundae
+from sundae.bundles import Model
+from sundae.image import Picture
+from sundae.panels import side_by_side
+
+PANELS, PANEL_SIDE = 6, 256  # of the strip; px
+
+
+def seen(model: Model, picture: Picture) -> tuple[Image, str]:
+    """What the tokenizer keeps of it."""
+    _, image = sundae.reconstruct(model, picture)
+    error = np.square(picture.rgb.astype(np.float64) - np.asarray(image.convert("RGB"))).mean()
+    return image, f"{10 * math.log10(255**2 / max(error, 1e-9)):.1f} dB PSNR from the picture."
+
+
+def surprising(model: Model, picture: Picture) -> tuple[Image, str]:
+    """Where the prior is surprised."""
+    shown = sundae.surprise_map(model, picture)
+    mean, most = float(shown.bits.mean()), math.log2(model.tokenizer.config.codebook_size)
+    return shown.image, (
+        f"{mean:.2f} bits a token on the mean; dark {shown.low:.1f}, light {shown.high:.1f}. "
+        f"Knowing nothing would be {most:.0f}."
+    )
+
+
+def strip(model: Model, picture: Picture) -> tuple[Image, str]:
+    """From the picture to another."""
+    panels = list(sundae.strip(model, picture, panels=PANELS))
+    kept = ", ".join(f"{panel.kept / panel.cells:.0%}" for panel in panels)
+    return side_by_side([panel.image for panel in panels], PANEL_SIDE), f"Kept of it: {kept}."
+
+
+SIGHTS = {"seen": seen, "surprise": surprising, "strip": strip}

@@ -1,0 +1,89 @@
+"""What concerns the whole picture: a new one, a wider one, and the picture as the model sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from painter_page import within
+
+SQUARE = ((300, 300), (600, 600))
+
+
+@pytest.fixture(scope="session")
+def server(quick_server):
+    return quick_server
+
+
+@pytest.fixture
+def whole(tab):
+    """The buttons, unfolded."""
+    folder = tab.page.locator(".whole")
+    if not folder.evaluate("details => details.open"):
+        folder.locator("summary").click()
+    return folder
+
+
+def sight(tab):
+    return tab.page.locator("dialog.sight")
+
+
+@pytest.mark.parametrize(
+    ("button", "says"),
+    [
+        ("What the model sees", "dB PSNR from the picture"),
+        ("What surprises it", "bits a token on the mean"),
+        ("From this face to another", "Kept of it: 100%"),
+    ],
+)
+def test_a_sight_is_shown_and_told(tab, whole, button, says):
+    whole.get_by_text(button, exact=True).click()
+    assert within(30, lambda: says in sight(tab).locator("p").text_content())
+    size = (
+        sight(tab)
+        .locator("img")
+        .evaluate("async image => { await image.decode(); return image.naturalWidth; }")
+    )
+    assert size >= 256
+    assert sight(tab).locator("a").get_attribute("download").startswith("sundae-")
+    tab.press("Escape")
+    assert not sight(tab).is_visible()
+
+
+def test_a_new_face_looks_at_nothing(tab, whole):
+    tab.set_steps(1)
+    whole.get_by_text("Draw a new face", exact=True).click()
+    tab.results += 1
+    tab.wait_for_text("#status", f"Done {tab.results} ")
+    assert tab.mask().all()
+
+
+def test_an_extended_picture_keeps_its_pixels(tab, whole):
+    before = tab.shown().copy()
+    whole.get_by_label("left").fill("128")
+    whole.get_by_label("bottom").fill("64")
+    pictures = tab.count("pictures")
+    whole.get_by_text("Extend", exact=True).click()
+    tab.wait_for_count("pictures", pictures + 1)
+    mask, shown = tab.mask(), tab.shown()
+    assert shown.shape == (1088, 1152, 3)
+    assert mask[:, :128].all()
+    assert mask[1024:].all()
+    assert not mask[:1024, 128:].any()
+    assert np.abs(shown[:1024, 128:].astype(int) - before).mean() < 3  # the view is a JPEG
+    tab.set_steps(1)
+    tab.redraw()
+    image, _ = tab.download()
+    assert image.size == (1152, 1088)
+    for side in ("left", "bottom"):
+        whole.get_by_label(side).fill("0")
+
+
+def test_nothing_to_add_is_told(tab, whole):
+    before = tab.count("pictures")
+    whole.get_by_text("Extend", exact=True).click()
+    tab.wait_for_text(".message p", "Say first by how many px")
+    whole.get_by_label("left").fill("-5")
+    whole.get_by_text("Extend", exact=True).click()
+    tab.wait_for_text(".message p", "What is added on the left must be")
+    whole.get_by_label("left").fill("0")
+    assert tab.count("pictures") == before

@@ -36,6 +36,7 @@ const state = {
   recovering: false, // the picture is on its way once more, for the mask that is here
   stopping: false, // the visitor has stopped the job, so its failing is no news
   again: false, // Redraw was pressed while pending
+  began: 0, // when the first step of the job was shown
   goOn: false, // the next job takes more steps from the last result
   rest: null, // the mask of the next job, while the result before becomes the picture
 };
@@ -82,7 +83,15 @@ function setProgress(step, total) {
   find('.bar i').style.transform = `scaleX(${total ? step / total : 0})`;
   find('.bar').setAttribute('aria-valuenow', step);
   find('.bar').setAttribute('aria-valuemax', total || 1);
-  find('.progress').textContent = total ? `step ${step} of ${total}` : '';
+  find('.progress').textContent = total ? `step ${step} of ${total}${timeLeft(step, total)}` : '';
+}
+
+// From the time that the steps so far have taken; the first is mostly getting ready.
+function timeLeft(step, total) {
+  if (step <= 1) state.began = performance.now();
+  if (step <= 2 || step >= total) return '';
+  const seconds = ((performance.now() - state.began) / 1000 / (step - 1)) * (total - step);
+  return seconds < 1 ? '' : ` · ${Math.ceil(seconds)} s left`;
 }
 
 function setCount(name, value) {

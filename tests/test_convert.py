@@ -37,7 +37,7 @@ from page.session import Session
 from page.shelf import Shelf
 from sundae.checkpoint import load_tokenizer, save_bundle
 from sundae.cli import main
-from sundae.convert import pickled
+from sundae.convert import archives, pickled
 from sundae.convert.archives import read_archive
 from sundae.convert.detect import FORMATS
 from sundae.convert.reading import read_foreign
@@ -995,6 +995,16 @@ def test_any_damage_is_a_refusal_in_one_line(data, plain, tmp_path):
     message = refusal_of(lambda: read_archive(path))
     assert message.startswith("expected ")
     assert "\n" not in message
+
+
+def test_an_error_without_words_is_told_too(tmp_path, monkeypatch):
+    path = written(tmp_path / "b.pt", tiny_file(False))
+
+    def ends(*_):
+        raise EOFError
+
+    monkeypatch.setattr(archives, "read_entry", ends)
+    assert refusal_of(lambda: read_archive(path)).endswith("it ends too early")
 
 
 @settings(max_examples=300, deadline=None)

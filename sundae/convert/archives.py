@@ -94,7 +94,8 @@ def read_zip(path: Path, size: int) -> Any:
         ValueError,
         struct.error,
     ) as error:
-        raise Refused(f"expected an undamaged checkpoint, got {path}: {str(error).splitlines()[0]}") from None
+        reason = next(iter(str(error).splitlines()), "it ends too early")  # EOFError says nothing
+        raise Refused(f"expected an undamaged checkpoint, got {path}: {reason}") from None
 
 
 def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

@@ -265,7 +265,7 @@ def test_the_last_mask_comes_again_on_another_picture(visit):
 
 def test_help_lists_the_keys(tab):
     tab.press("?")
-    sheet = tab.page.locator("dialog.help")
+    sheet = tab.page.locator("dialog.keysheet")
     assert sheet.is_visible()
     for word in ("rectangle", "invert", "redraw", "zoom"):
         assert word in sheet.text_content()

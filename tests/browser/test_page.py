@@ -42,6 +42,18 @@ def test_redraw_shows_every_frame_and_changes_only_the_hole(tab, server):
     assert {"model", "hash", "version", "temperature_start", "temperature_end"} <= set(settings)
 
 
+def test_the_time_left_is_told(tab):
+    tab.stroke(*EYES)
+    tab.set_steps(40)
+    tab.click("Redraw")
+    told = (
+        "() => /^step \\d+ of 40 · \\d+ s left$/.test(document.querySelector('.foot .progress').textContent)"
+    )
+    tab.page.wait_for_function(told)
+    tab.click("Cancel")
+    tab.wait_for_text("#status", "Cancelled")
+
+
 def test_a_locked_seed_gives_the_same_picture_and_an_unlocked_one_another(tab):
     tab.stroke(*MOUTH)
     tab.set_steps(4)

@@ -17,7 +17,7 @@ def server(quick_server):
 @pytest.fixture
 def settings(tab):
     """The fields, open and at their usual values."""
-    more = tab.page.locator(".more")
+    more = tab.page.locator(".more:not(.whole)")
     if not more.evaluate("details => details.open"):
         more.locator("summary").click()
     more.get_by_text("Back to the usual settings").click()

@@ -296,10 +296,9 @@ document.addEventListener('click', (event) => {
   setTimeout(goOn, PATIENCE);
 }, true);
 
+// Until takeMask has been called the press has not been heard: gradio may still be busy with the end of the last job.
 function goOn() {
-  if (!state.again || !state.pending || state.busy) return;
-  state.again = false;
-  press('redraw');
+  if (state.again && !state.busy) press('redraw');
 }
 
 // What is saved or becomes the picture is the result that is shown; while another is drawn there is none.
@@ -320,7 +319,7 @@ function stopping() {
 function ended(well) {
   state.pending = false;
   if (!well && state.busy && !state.stopping) refused();
-  if (state.again) press('redraw');
+  if (state.again) setTimeout(goOn, 0); // gradio lets go of the event after it has told us
 }
 
 function refused() {

@@ -30,7 +30,7 @@ app: $(VENV)/run.done
 
 test: $(VENV)/dev.done
 	@sh tests/install_chromium.sh
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n 2 --dist loadgroup $(ARGS)
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

@@ -678,7 +678,9 @@ def test_bad_picture_for_the_library(model, image):
         np.ones((1, 32, 32), bool),
         np.full((32, 32), np.nan),
     ],
-    ids=lambda mask: str(getattr(mask, "dtype", type(mask).__name__)),  # no addresses: two processes must agree
+    ids=lambda mask: str(
+        getattr(mask, "dtype", type(mask).__name__)
+    ),  # no addresses: two processes must agree
 )
 def test_bad_mask_for_the_library(model, mask):
     complain(lambda: load_mask(mask, (32, 32)))

@@ -15,6 +15,7 @@ settings.register_profile("repeatable", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """For two processes (``-n 2 --dist loadgroup``): all browser tests in one, with one browser, and every other file
     as a whole in either, because its tests share what they build."""

@@ -28,9 +28,13 @@ TREE ?= build/space
 app: $(VENV)/run.done
 	$(BIN)/python app.py --open $(ARGS)
 
+# The browser's tests beside all others: half of the time on two cores.
 test: $(VENV)/dev.done
 	@sh tests/install_chromium.sh
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n 2 --dist loadgroup $(ARGS)
+	@OMP_WAIT_POLICY=PASSIVE; export OMP_WAIT_POLICY; \
+	$(BIN)/python -m pytest -q tests/browser $(ARGS) & browser=$$!; \
+	$(BIN)/python -m pytest -q -p no:cacheprovider --ignore tests/browser $(ARGS); rest=$$?; \
+	wait $$browser && exit $$rest
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

@@ -50,9 +50,13 @@ class Cells {
   }
 
   forget() {
+    this.clear();
+    this.draw();
+  }
+
+  clear() {
     this.window = null;
     this.lit = new Uint8Array(0);
-    this.draw();
   }
 
   show(on) {
@@ -62,15 +66,15 @@ class Cells {
 
   // From the mask as it is: the window, and every cell in which a pixel is painted.
   measure() {
-    if (!this.shown) return this.draw();
-    const { width, height } = this.mask.canvas;
-    this.light(this.mask.bits(), width, height);
-    return this.draw();
+    if (this.shown) this.light();
+    this.draw();
   }
 
-  light(bits, width, height) {
+  light() {
+    const { width, height } = this.mask.canvas;
+    const bits = this.mask.bits();
     const hole = extent(bits, width, height);
-    if (!hole) return this.forget();
+    if (!hole) return this.clear();
     this.window = this.windowOf(hole, width, height);
     this.lit = touched(bits, width, this.edges(width, height));
     return undefined;

@@ -149,13 +149,23 @@ class Session:
         with self._lock:
             if self.picture is None or self.result is None:
                 raise ValueError("There is no result yet: paint, then press Redraw.")
-            fresh = load_picture(self.result.frame.image(self.result.choice))
-            self._earlier.append(self.result.settings)
-            self._former.append(self.result)
-            while len(self._former) > FORMER or (len(self._former) > 1 and self._pixels > FORMER_PIXELS):
-                self._former.pop(0)
-            picture = dataclasses.replace(self.picture, image=fresh.image, rgb=fresh.rgb)
+            picture = self._as_it_stands(self.picture)
+            self._commit(self.result)
             return self._show(picture, "used", "The result is the picture now")
+
+    def _as_it_stands(self, picture: Picture) -> Picture:
+        """The picture, with the chosen result in it where there is one."""
+        if self.result is None:
+            return picture
+        fresh = load_picture(self.result.frame.image(self.result.choice))
+        return dataclasses.replace(picture, image=fresh.image, rgb=fresh.rgb)
+
+    def _commit(self, result: Result) -> None:
+        """The result is part of the picture from now on, and what it was drawn in can come back."""
+        self._earlier.append(result.settings)
+        self._former.append(result)
+        while len(self._former) > FORMER or (len(self._former) > 1 and self._pixels > FORMER_PIXELS):
+            self._former.pop(0)
 
     def extend(self, margins: dict[str, Any]) -> Event:
         """An empty rim around the picture, or what is chosen of its result; the page paints it over."""
@@ -168,10 +178,10 @@ class Session:
         with self._lock:
             if self.picture is None:
                 raise ValueError("There is no picture. Please load one.")
-            if self.result is not None:
-                self.use_as_input()
-            before = self.picture
+            before = self._as_it_stands(self.picture)
             picture = extend_picture(before, **sides)
+            if self.result is not None:
+                self._commit(self.result)
             event = self._show(picture, "extended", f"Extended to {picture.size[0]} × {picture.size[1]}")
         box = Box(sides["left"], sides["top"], sides["left"] + before.size[0], sides["top"] + before.size[1])
         return {**event, "inside": on_view(box, picture.size)}
@@ -181,11 +191,9 @@ class Session:
         if what not in SIGHTS:
             raise ValueError(f"The sight must be one of {', '.join(SIGHTS)}.")
         with self._lock:
-            picture = self.picture
-        if picture is None:
-            raise ValueError("There is no picture. Please load one.")
-        if self.result is not None:
-            picture = load_picture(self.result.frame.image(self.result.choice))
+            if self.picture is None:
+                raise ValueError("There is no picture. Please load one.")
+            picture = self._as_it_stands(self.picture)
         image, text = SIGHTS[what](model, picture)
         view = resize_rgb(np.asarray(image.convert("RGB")), view_size(image.size))
         return self.event("sight", what=what, url=jpeg_url(view, quality=92), text=text)

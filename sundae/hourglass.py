@@ -7,7 +7,7 @@ Shortened levels merge ``r x r`` blocks of cells (true 2-D neighbours), and ever
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +15,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sundae.canvas import over_grid
 from sundae.layers import Block, axial_rotary
-from sundae.objective import PriorLoss, corrupt, unrolled_loss
-from sundae.priors.contract import PASSES, Prior
-from sundae.priors.likelihood import chain_surprise
-from sundae.sampler import SamplerConfig, SampleStep, sample
+from sundae.priors.chain import ChainPrior
+from sundae.sampler import SamplerConfig
 
 
 @dataclass(frozen=True)
@@ -187,7 +184,7 @@ class CodeHead(nn.Module):
         return logits.scatter_add(1, current[:, j : j + 1], (keep * same).to(logits.dtype))
 
 
-class Hourglass(Prior):
+class Hourglass(ChainPrior):
     """Tokens and known cells in, logits out, for any grid ``h x w``.
 
     ``hidden`` runs the trunk once; ``logits`` is then asked only for the cells that matter. As a prior it is SUNDAE.
@@ -199,7 +196,6 @@ class Hourglass(Prior):
 
     config: HourglassConfig
     defaults = SamplerConfig()
-    corrupt = staticmethod(corrupt)
 
     def __init__(self, config: HourglassConfig, mask_code: bool = False):
         super().__init__()
@@ -275,43 +271,6 @@ class Hourglass(Prior):
 
     def angles(self, x: Tensor) -> Tensor:
         return axial_rotary(x.shape[1], x.shape[2], self.config.head_dim, x.device)
-
-    def loss(
-        self,
-        tokens: Tensor,
-        corrupted: Tensor,
-        token_mask: Tensor,
-        uniforms: Tensor,
-        weights: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> PriorLoss:
-        """The unrolled loss; see :func:`sundae.objective.unrolled_loss`."""
-        return unrolled_loss(self, tokens, corrupted, token_mask, uniforms, weights, labels)
-
-    def sample(
-        self,
-        tokens: Tensor,
-        token_mask: Tensor,
-        config: SamplerConfig,
-        seeds: int | Sequence[int],
-        batch_size: int = 1,
-        labels: Sequence[int] | Tensor | None = None,
-    ) -> Iterator[SampleStep]:
-        """Rewrite the hidden tokens, all at once in every step; see :func:`sundae.sampler.sample`. On a grid larger
-        than the prior's own by windows, ``batch_size`` of them together; see :class:`sundae.canvas.Canvas`."""
-        denoiser = over_grid(self, self.config.grid, tokens, config, batch_size)
-        return sample(denoiser, tokens, token_mask, config, seeds, batch_size, labels)
-
-    def surprise(
-        self,
-        tokens: Tensor,
-        token_mask: Tensor,
-        seeds: int | Sequence[int] = 0,
-        passes: int = PASSES,
-        labels: Sequence[int] | Tensor | None = None,
-    ) -> Tensor:
-        """The bound of a chain of up to ``passes`` steps; see :func:`sundae.priors.likelihood.chain_surprise`."""
-        return chain_surprise(self, tokens, token_mask, seeds, passes, labels)
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ one key, so that its queries do nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,12 +16,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sundae.canvas import over_grid
 from sundae.hourglass import Table, pad_grid
-from sundae.objective import PriorLoss, corrupt, unrolled_loss
-from sundae.priors.contract import PASSES, Prior
-from sundae.priors.likelihood import chain_surprise
-from sundae.sampler import SamplerConfig, SampleStep, sample
+from sundae.priors.chain import ChainPrior
+from sundae.sampler import SamplerConfig
 
 HEAD_DIM = 64
 AXIS_DIM = HEAD_DIM // 2  # channels that turn with the row; as many turn with the column
@@ -132,7 +128,7 @@ class Trunk(nn.Module):
         return torch.cat(both, dim=-1).flatten(0, 1)
 
 
-class AuthorsHourglass(Prior):
+class AuthorsHourglass(ChainPrior):
     """The authors' denoiser; it is not told which cells are known.
 
     Their code takes square grids that need no padding. Others are padded as :func:`sundae.hourglass.pad_grid` does.
@@ -147,7 +143,6 @@ class AuthorsHourglass(Prior):
         proportion_end=0.5,
         renoise=0.0,
     )
-    corrupt = staticmethod(corrupt)
 
     def __init__(self, config: AuthorsConfig):
         super().__init__()
@@ -238,39 +233,3 @@ class AuthorsHourglass(Prior):
         runs = x.flatten(1, 2).unflatten(1, (cells, -1)).flatten(0, 1)
         out = self.spread(runs, context=merged.flatten(0, 2)[:, None])
         return out.unflatten(0, (-1, cells)).flatten(1, 2).unflatten(1, (h, w))
-
-    def loss(
-        self,
-        tokens: Tensor,
-        corrupted: Tensor,
-        token_mask: Tensor,
-        uniforms: Tensor,
-        weights: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> PriorLoss:
-        """The unrolled loss; see :func:`sundae.objective.unrolled_loss`."""
-        return unrolled_loss(self, tokens, corrupted, token_mask, uniforms, weights, labels)
-
-    def sample(
-        self,
-        tokens: Tensor,
-        token_mask: Tensor,
-        config: SamplerConfig,
-        seeds: int | Sequence[int],
-        batch_size: int = 1,
-        labels: Sequence[int] | Tensor | None = None,
-    ) -> Iterator[SampleStep]:
-        """Rewrite the hidden tokens, all at once in every step; see :meth:`sundae.hourglass.Hourglass.sample`."""
-        denoiser = over_grid(self, self.config.grid, tokens, config, batch_size)
-        return sample(denoiser, tokens, token_mask, config, seeds, batch_size, labels)
-
-    def surprise(
-        self,
-        tokens: Tensor,
-        token_mask: Tensor,
-        seeds: int | Sequence[int] = 0,
-        passes: int = PASSES,
-        labels: Sequence[int] | Tensor | None = None,
-    ) -> Tensor:
-        """The bound of a chain of ``passes`` steps; see :func:`sundae.priors.likelihood.chain_surprise`."""
-        return chain_surprise(self, tokens, token_mask, seeds, passes, labels)

@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import re
+import shutil
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,12 @@ FORMAT_VERSION = 1
 SHARD_BYTES = 9_000_000
 MAX_VALUES = 100  # of a list in a config
 FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.safetensors", re.ASCII)
+FOLDER_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+PART_KEYS = {"kind", "config", "files", "hash"}
+MORE_KEYS = {  # that a part may have besides: settings that suit a prior's sampler, the bundle that holds the files
+    "tokenizer": {"bundle"},
+    "prior": {"bundle", "sampler"},
+}
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -133,12 +140,74 @@ def save_bundle(
 
 def describe_part(module: nn.Module, files: dict[str, str]) -> dict[str, Any]:
     """What ``config.json`` says of a part whose weights are in ``files`` (name: SHA-256)."""
-    return {
+    part = {
         "kind": type(module).__name__.lower(),
         "config": to_json(module.config),
         "files": files,
         "hash": tensors_hash(module.state_dict()),
     }
+    own = own_settings(module) if isinstance(module, Prior) else {}
+    return {**part, "sampler": own} if own else part
+
+
+def own_settings(prior: Prior) -> dict[str, Any]:
+    """The sampler's settings in which a prior differs from others of its kind."""
+    usual, values = to_json(type(prior).defaults), to_json(prior.defaults)
+    return {name: value for name, value in values.items() if value != usual[name]}
+
+
+def suit_sampler(prior: Prior, settings: Any, where: str) -> None:
+    """Make ``settings`` part of the prior's defaults.
+
+    Raises:
+        ValueError: if the sampler knows no such setting, or not this value of it.
+    """
+    try:
+        prior.defaults = dataclasses.replace(prior.defaults, **settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected settings of the sampler in {where}, got {settings!r}: {error}") from None
+
+
+def borrow_part(folder: Path, name: str, lender: Path) -> None:
+    """Have a bundle use the files of another in the same folder for a part that both have, and not its own.
+
+    Args:
+        folder: the bundle; its files of the part are deleted.
+        name: "tokenizer" or "prior".
+        lender: the other bundle.
+
+    Raises:
+        ValueError: unless both lie in one folder and have the same weights there.
+    """
+    if lender.resolve().parent != folder.resolve().parent or lender.resolve() == folder.resolve():
+        raise ValueError(f"expected another bundle beside {folder}, got {lender}")
+    content, theirs = read_config(folder), read_parts(lender).get(name)
+    own = read_parts(folder).get(name)
+    if own is None or theirs is None or own["hash"] != theirs["hash"] or "bundle" in theirs:
+        raise ValueError(f"expected {folder} and {lender} with the same {name}, and its files in {lender}")
+    for file in [] if "bundle" in own else own["files"]:
+        (folder / file).unlink()
+    content["parts"][name] = {**own, "files": theirs["files"], "bundle": lender.resolve().name}
+    (folder / "config.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def part_files(folder: Path, part: dict[str, Any]) -> dict[str, Path]:
+    """Where a part's files lie: in its own bundle, or in the one beside it that it names."""
+    home = folder.resolve().parent / part["bundle"] if "bundle" in part else folder
+    return {file: home / file for file in part["files"]}
+
+
+def gather(folder: Path, target: Path) -> None:
+    """A bundle with all its files in one new folder: those that it borrows become its own."""
+    shutil.copytree(folder, target)
+    content = read_config(folder)
+    for name, part in read_parts(folder).items():
+        if "bundle" not in part:
+            continue
+        for file, path in part_files(folder, part).items():
+            shutil.copyfile(path, target / file)
+        del content["parts"][name]["bundle"]
+    (target / "config.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def shards(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -193,7 +262,7 @@ def read_parts(folder: Path) -> dict[str, dict[str, Any]]:
         found = sorted(parts) if isinstance(parts, dict) else parts
         raise ValueError(f"expected a tokenizer, with or without a prior, in {path}, got {found}")
     for name, part in parts.items():
-        if not isinstance(part, dict) or set(part) != {"kind", "config", "files", "hash"}:
+        if not isinstance(part, dict) or not PART_KEYS <= set(part) <= PART_KEYS | MORE_KEYS[name]:
             raise ValueError(f"expected a {name} in {path}, found none that is complete")
         if not isinstance(part["hash"], str):
             raise ValueError(f"expected the {name}'s hash in {path}, got {part['hash']!r}")
@@ -203,6 +272,9 @@ def read_parts(folder: Path) -> dict[str, dict[str, Any]]:
         for file in files:
             if not FILE_NAME.fullmatch(file):
                 raise ValueError(f"expected a plain .safetensors file name in {path}, got {file!r}")
+        bundle = part.get("bundle", name)
+        if not isinstance(bundle, str) or not FOLDER_NAME.fullmatch(bundle):
+            raise ValueError(f"expected the plain name of a bundle in {path}, got {bundle!r}")
     return parts
 
 
@@ -237,8 +309,8 @@ def load_part(folder: Path, name: str, kinds: dict[str, tuple[type, type]]) -> A
     module_class, config = read_part(folder, name, kinds)
     part = read_parts(folder)[name]
     state: dict[str, Tensor] = {}
-    for file_name, digest in part["files"].items():
-        state |= read_weights(folder / file_name, digest)
+    for file, path in part_files(folder, part).items():
+        state |= read_weights(path, part["files"][file])
     try:
         with torch.device("meta"), at_most_modules(100 + 10 * len(state)):
             module = module_class(config)
@@ -320,8 +392,15 @@ def load_tokenizer(folder: Path) -> PictureTokenizer:
 
 
 def load_prior(folder: Path) -> Prior:
-    """The prior of a bundle; raises as :func:`load_part`."""
-    return load_part(folder, "prior", PRIORS)
+    """The prior of a bundle, with the settings that suit its sampler.
+
+    Raises:
+        ValueError: as :func:`load_part`, or for settings that the sampler does not know.
+    """
+    prior = load_part(folder, "prior", PRIORS)
+    settings = read_parts(folder)["prior"].get("sampler", {})
+    suit_sampler(prior, settings, f"{folder / 'config.json'}")
+    return prior
 
 
 def make_prior(config: Any) -> Prior:

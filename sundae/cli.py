@@ -36,7 +36,7 @@ from tqdm import tqdm
 from sundae import image as images
 from sundae import masks
 from sundae.bundles import DEFAULT_MODEL, Model, load, locate, models, weights_folder
-from sundae.checkpoint import PRIORS, TOKENIZERS, read_part, read_parts
+from sundae.checkpoint import PRIORS, TOKENIZERS, part_files, read_part, read_parts
 from sundae.convert.detect import FORMATS
 from sundae.fit import model_size
 from sundae.image import MAX_SIDE, MIN_SIDE, Picture
@@ -584,7 +584,7 @@ def info(options: argparse.Namespace) -> tuple[Report, Lines]:
     (_, folder), model = locate(options.model), load_model(options, clock)
     parts = {}
     for name, part in model.config["parts"].items():
-        files = {file: (folder / file).stat().st_size for file in part["files"]}
+        files = {file: path.stat().st_size for file, path in part_files(folder, part).items()}
         numbers = sum(value.numel() for value in getattr(model, name).state_dict().values())
         parts[name] = part | {"parameters": numbers, "bytes": sum(files.values()), "files": files}
     report = {

@@ -50,12 +50,15 @@ def compare(models: Sequence[Model], image: Any) -> list[Fit]:
     if not models:
         raise ValueError("expected at least one model to choose from, got none")
     picture = image if isinstance(image, Picture) else images.load_picture(image)
-    fits, seen = [], {}
+    fits, seen, known = [], {}, {}
     for model in models:
         size = model_size(model, picture.size)
         if size not in seen:  # most models are of one size, and reducing a huge picture is slow
             seen[size] = images.to_tensor(images.resize_rgb(picture.rgb, size))
-        fits.append(Fit(model, psnr(model, middle(seen[size], model.downsample_factor))))
+        tokenizer = model.config["parts"]["tokenizer"]["hash"], size
+        if tokenizer not in known:  # several priors may share one
+            known[tokenizer] = psnr(model, middle(seen[size], model.downsample_factor))
+        fits.append(Fit(model, known[tokenizer]))
     return sorted(fits, key=lambda fit: -fit.psnr)
 
 

@@ -71,7 +71,11 @@ def fetch(repository: Repository) -> Path:
     """
     # The folder has the commit's name: what else is fetched is of that commit, whatever the branch does meanwhile.
     folder = download(repository, "config.json", repository.revision).parent
-    for part in read_parts(folder).values():
+    for name, part in read_parts(folder).items():
+        if "bundle" in part:
+            raise ValueError(
+                f"expected the {name}'s weights in {repository}, got those of {part['bundle']!r}"
+            )
         for file in part["files"]:
             download(repository, file, folder.name)
     return folder

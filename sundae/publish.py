@@ -17,7 +17,7 @@ import torch
 from sundae import hub
 from sundae.bundles import Model, load, locate
 from sundae.card import PICTURES, draw_samples, front_matter, model_card
-from sundae.checkpoint import read_parts, save_bundle
+from sundae.checkpoint import gather, read_parts, save_bundle
 from sundae.convert.reading import is_foreign
 from sundae.pipeline import check_model
 
@@ -111,11 +111,23 @@ def bundle_folder(model: Model | str | Path) -> Iterator[tuple[Model, Path]]:
         _, folder = locate(loaded)
         loaded = load(folder)
         if not is_foreign(folder):
-            yield loaded, folder
+            with whole_folder(folder) as whole:
+                yield loaded, whole
             return
     with tempfile.TemporaryDirectory(prefix="sundae-") as passing:
         save_parts(loaded, Path(passing))
         yield loaded, Path(passing)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A bundle's folder, or a passing one of the same name with what it borrows from others."""
+    if not any("bundle" in part for part in read_parts(folder).values()):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="sundae-") as passing:
+        gather(folder, Path(passing, folder.resolve().name))
+        yield Path(passing, folder.resolve().name)
 
 
 def save_parts(model: Model, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """sundae.checkpoint and sundae.bundles: bundles come back exactly, and anything doubtful is refused in one line."""
 
+import dataclasses
 import json
 import math
 
@@ -10,8 +11,10 @@ from tiny import PRIOR, TOKENIZER, save_tiny_bundle, tiny_prior, tiny_tokenizer
 
 import sundae
 from sundae.checkpoint import (
+    borrow_part,
     file_hash,
     from_json,
+    gather,
     load_prior,
     load_tokenizer,
     save_bundle,
@@ -268,3 +271,82 @@ def test_unknown_names_and_devices_are_refused(bundle, tmp_path):
     with pytest.raises(ValueError, match=r"^expected a device of this machine \(cpu.*\), got 'toaster'$"):
         sundae.load(bundle, device="toaster")
     assert isinstance(sundae.models(), list)
+
+
+# -- bundles that share a part, and priors with settings of their own ------------------------------------------
+
+
+@pytest.fixture
+def borrower(bundle):
+    """A bundle beside ``bundle`` that uses its tokenizer's file."""
+    folder = bundle.parent / "borrower"
+    save_bundle(folder, {"tokenizer": tiny_tokenizer(), "prior": tiny_prior(seed=7)}, {})
+    borrow_part(folder, "tokenizer", bundle)
+    return folder
+
+
+def test_a_tokenizer_can_be_that_of_the_bundle_beside(bundle, borrower):
+    assert sorted(path.name for path in borrower.iterdir()) == ["config.json", "prior.safetensors"]
+    model, other = sundae.load(borrower), sundae.load(bundle)
+    for name, value in other.tokenizer.state_dict().items():
+        assert torch.equal(model.tokenizer.state_dict()[name], value), name
+    assert model.hash != other.hash
+    borrow_part(borrower, "tokenizer", bundle)  # once more changes nothing
+    assert sundae.load(borrower).hash == model.hash
+
+
+def test_what_is_borrowed_is_checked_too(bundle, borrower):
+    path = bundle / "tokenizer.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    refused(borrower, "damaged or was changed")
+    path.unlink()
+    refused(borrower, "no such file")
+
+
+@pytest.mark.parametrize("name", ["../bundle", "..", "", "a/b", "/tmp", 3, None])
+def test_a_lender_is_the_plain_name_of_a_bundle(borrower, name):
+    edit(borrower, lambda content: content["parts"]["tokenizer"].update(bundle=name))
+    refused(borrower, "expected the plain name of a bundle")
+
+
+def test_only_the_same_weights_can_be_borrowed(bundle, borrower, tmp_path):
+    save_bundle(tmp_path / "other", {"tokenizer": tiny_tokenizer(seed=9)}, {})
+    for lender in (tmp_path / "other", borrower):
+        with pytest.raises(ValueError, match="expected"):
+            borrow_part(bundle, "tokenizer", lender)
+    with pytest.raises(ValueError, match="expected .* with the same prior"):
+        borrow_part(borrower, "prior", bundle)
+    assert (bundle / "tokenizer.safetensors").is_file()
+    sundae.load(bundle)
+
+
+def test_a_gathered_bundle_needs_no_other(bundle, borrower, tmp_path):
+    gather(borrower, tmp_path / "alone" / "borrower")
+    before = sundae.load(borrower)
+    (bundle / "tokenizer.safetensors").unlink()
+    after = sundae.load(tmp_path / "alone" / "borrower")
+    assert after.hash == before.hash
+    assert "bundle" not in after.config["parts"]["tokenizer"]
+
+
+def test_a_prior_can_have_settings_of_its_own(bundle, tmp_path):
+    prior = tiny_prior()
+    assert "sampler" not in json.loads((bundle / "config.json").read_text())["parts"]["prior"]
+    prior.defaults = dataclasses.replace(prior.defaults, temperature_start=0.5, steps=12)
+    save_bundle(tmp_path / "own", {"tokenizer": tiny_tokenizer(), "prior": prior}, {})
+    part = json.loads((tmp_path / "own" / "config.json").read_text())["parts"]["prior"]
+    assert part["sampler"] == {"temperature_start": 0.5, "steps": 12}
+    loaded = sundae.load(tmp_path / "own").prior
+    assert loaded.settings_for(16) == prior.defaults
+    assert sundae.load(bundle).prior.settings_for(16) == Hourglass.defaults
+
+
+@pytest.mark.parametrize("settings", [{"heat": 1}, {"steps": 0}, {"steps": "many"}, [], 3, None, {"top_p": 2}])
+def test_settings_that_the_sampler_does_not_know_are_refused(bundle, settings):
+    edit(bundle, lambda content: content["parts"]["prior"].update(sampler=settings))
+    refused(bundle, "expected settings of the sampler")
+
+
+def test_a_tokenizer_has_no_sampler(bundle):
+    edit(bundle, lambda content: content["parts"]["tokenizer"].update(sampler={}))
+    refused(bundle, "none that is complete")

@@ -1,5 +1,6 @@
 """Which model fits a picture: the error of its tokenizer in the middle of the picture."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from tiny import flat_model, tiny_model
 
 import sundae
+from sundae import fit
 from sundae.fit import UNUSUAL, Fit, compare, middle, model_size, usual_psnr
 from sundae.image import load_picture
 
@@ -41,6 +43,13 @@ def test_of_equals_the_first_is_best():
     twin = flat_model(0.6)
     assert sundae.best_model([DAY, twin], grey(0)) is DAY
     assert sundae.best_model([twin, DAY], grey(0)) is twin
+
+
+def test_a_tokenizer_that_models_share_is_asked_once(monkeypatch):
+    twin, asked = dataclasses.replace(DAY), []
+    monkeypatch.setattr(fit, "psnr", lambda model, pixels: asked.append(model) or 1.0)
+    assert [each.model for each in fit.compare([NIGHT, DAY, twin], grey(0))] == [NIGHT, DAY, twin]
+    assert asked == [NIGHT, DAY]
 
 
 @pytest.mark.parametrize("value", [-1.0, -0.2, 0.4])

@@ -22,7 +22,7 @@ from tiny import PRIOR, TOKENIZER, save_tiny_bundle, tiny_prior, tiny_tokenizer
 import sundae
 from sundae import publish
 from sundae.card import LIMITS, front_matter, model_card
-from sundae.checkpoint import file_hash, save_bundle
+from sundae.checkpoint import borrow_part, file_hash, save_bundle
 from sundae.hub import Repository, parse, without_secrets
 from sundae.tokenizer import Tokenizer
 
@@ -282,6 +282,15 @@ def test_a_config_cannot_ask_for_files_outside_the_bundle(visitor, hub, files, n
     assert set(hub.asked("GET")) <= {"config.json"}
 
 
+def test_a_config_cannot_borrow_from_the_cache(visitor, hub, files):
+    content = json.loads(files["config.json"])
+    content["parts"]["tokenizer"]["bundle"] = "other"
+    hub.add("ann/borrower", {**files, "config.json": json.dumps(content).encode()})
+    message = visitor.refuse(load("ann/borrower"))
+    assert "expected the tokenizer's weights in ann/borrower, got those of 'other'" in message
+    assert set(hub.asked("GET")) <= {"config.json"}
+
+
 def test_what_is_not_there_is_told_in_one_line(visitor, hub, files):
     hub.add("a/whole", files)
     hub.add("a/empty", {"README.md": b"nothing"})
@@ -398,6 +407,17 @@ def test_a_saved_card_speaks_of_the_repository_once_it_is_there(owner, hub, bund
     stored = hub.repos["me/saved"].files()
     assert 'sundae.load("me/saved")' in stored["README.md"].decode()
     assert stored["samples.webp"] == (tmp_path / "saved" / "samples.webp").read_bytes()
+
+
+def test_a_borrowed_tokenizer_goes_up_too(owner, hub, files, bundle):
+    tiny_files(bundle.parent / "borrower", seed=5)
+    borrow_part(bundle.parent / "borrower", "tokenizer", bundle)
+    (bundle.parent / "borrower" / "README.md").write_text('# Mine\n\nsundae.load("borrower")\n')
+    assert owner.run(push(bundle.parent / "borrower", "me/whole"))["error"] is None
+    stored = hub.repos["me/whole"].files()
+    assert stored["tokenizer.safetensors"] == files["tokenizer.safetensors"]
+    assert 'sundae.load("me/whole")' in stored["README.md"].decode()
+    assert owner.load("me/whole")["hash"] == sundae.load(bundle.parent / "borrower").hash
 
 
 def test_a_second_push_replaces_the_first(owner, hub, files, bundle, tmp_path):

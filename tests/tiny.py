@@ -109,8 +109,12 @@ def save_tiny_bundle(folder: Path) -> Path:
 def flat_model(value: float, usual: float | None = None) -> Model:
     """With :func:`flat_tokenizer`; ``usual`` is the PSNR that its card gives."""
     provenance = {} if usual is None else {"metrics": {"tokenizer": {"psnr": usual}}}
-    config = {"parts": {"tokenizer": {"hash": "0" * 64}}, "provenance": provenance}
-    return Model(f"flat {value}", flat_tokenizer(value), tiny_prior().eval(), config, torch.device("cpu"))
+    tokenizer = flat_tokenizer(value)
+    config = {
+        "parts": {"tokenizer": {"hash": tensors_hash(tokenizer.state_dict())}},
+        "provenance": provenance,
+    }
+    return Model(f"flat {value}", tokenizer, tiny_prior().eval(), config, torch.device("cpu"))
 
 
 def save_flat_bundle(folder: Path, value: float, usual: float) -> Path:

@@ -17,7 +17,15 @@ import json
 from safetensors import SafetensorError
 from torch import nn
 
-from sundae.checkpoint import PRIORS, TOKENIZERS, from_json, save_bundle
+from sundae.checkpoint import (
+    PRIORS,
+    TOKENIZERS,
+    borrow_part,
+    from_json,
+    save_bundle,
+    suit_sampler,
+)
+from sundae.priors.contract import Prior
 from train import settings
 from train.checkpoints import load_state
 
@@ -32,6 +40,8 @@ class ExportSettings:
     tokenizer: str = "runs/tokenizer"  # a run's folder (its newest state) or one of its states
     prior: str = ""  # the same of a prior; none exports the tokenizer alone
     provenance: str = ""  # JSON file: data, metrics, licence
+    share: str = ""  # a bundle beside it whose tokenizer's files it is to use, and not a copy of its own
+    sampler: str = ""  # JSON file: settings of the sampler that suit this prior
     overwrite: bool = False  # replace a bundle that is there
 
 
@@ -57,12 +67,18 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"expected no bundle at {options.out} yet, found one: --overwrite true replaces it")
     provenance = json.loads(Path(options.provenance).read_text()) if options.provenance else {}
     tokenizer, step = averaged(options.tokenizer, TOKENIZERS, "tokenizer")
-    parts, provenance = {"tokenizer": tokenizer}, provenance | {"tokenizer_steps": step}
+    parts: dict[str, nn.Module] = {"tokenizer": tokenizer}
+    provenance = provenance | {"tokenizer_steps": step}
     if options.prior:
-        parts["prior"], provenance["prior_steps"] = averaged(options.prior, PRIORS, "hourglass")
+        prior, provenance["prior_steps"] = averaged(options.prior, PRIORS, "hourglass")
+        parts["prior"] = prior
+        if options.sampler and isinstance(prior, Prior):
+            suit_sampler(prior, json.loads(Path(options.sampler).read_text()), options.sampler)
     if not flags.dry_run:
         try:
             save_bundle(Path(options.out), parts, provenance)
+            if options.share:
+                borrow_part(Path(options.out), "tokenizer", Path(options.share))
         except SafetensorError as error:  # a full disk, say
             raise ValueError(f"expected to write {options.out}: {error}; the runs are untouched") from None
         print(f"{options.out}: {', '.join(parts)}")

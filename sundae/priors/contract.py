@@ -32,7 +32,7 @@ class Prior(nn.Module, ABC):
     """
 
     config: Any
-    defaults: ClassVar[SamplerConfig]
+    defaults: SamplerConfig
     corrupts: ClassVar[bool] = True
     exact: ClassVar[bool] = False
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from sundae.bundles import DEFAULT_MODEL, Model, load, models, weights_folder
 from sundae.checkpoint import read_config
@@ -19,9 +20,15 @@ log = logging.getLogger(__name__)
 
 
 def in_the_box() -> list[str]:
-    """Names of the bundled models that can redraw, the default first; the default alone if there is none."""
+    """Names of the bundled models that can redraw: the default first, last those that are other priors of a
+    bundle before them. The default alone if there is none."""
     able = [name for name in models() if redraws(name)]
-    return sorted(able, key=lambda name: (name != DEFAULT_MODEL, name)) or [DEFAULT_MODEL]
+    return sorted(able, key=lambda name: (name != DEFAULT_MODEL, borrows(name), name)) or [DEFAULT_MODEL]
+
+
+def borrows(name: str) -> bool:
+    """Whether a bundle shares its tokenizer's file with another."""
+    return "bundle" in read_config(weights_folder() / name)["parts"].get("tokenizer", {})
 
 
 def redraws(name: str) -> bool:
@@ -34,9 +41,10 @@ def redraws(name: str) -> bool:
 
 
 def labels(names: Sequence[str]) -> list[str]:
-    """What visitors call the models: "photo-1024" is "Photo". Where that names two, both keep their whole name."""
+    """What visitors call the models: "photo-1024" is "Photo", "photo-1024-absorbing" is "Photo absorbing". Where that
+    names two, both keep their whole name."""
     whole = [re.sub(r"[^\w.() -]", "", Path(name).name) or "model" for name in names]
-    words = [re.sub(r"[-_ ]+", " ", re.sub(r"-\d+$", "", name)).strip().capitalize() for name in whole]
+    words = [re.sub(r"[-_ ]+", " ", re.sub(r"-\d+(?=-|$)", "", name)).strip().capitalize() for name in whole]
     often = Counter(words)
     return [name if often[word] > 1 or not word else word for name, word in zip(whole, words)]
 
@@ -100,14 +108,17 @@ class Shelf:
         """
         return self.start(index).result()
 
-    def grids(self) -> list[dict[str, int] | None]:
-        """Resolution and side of a cell, px, of each model that is loaded by now."""
+    def grids(self) -> list[dict[str, Any] | None]:
+        """Resolution and side of a cell, px, and the kind of prior, of each model that is loaded by now."""
         with self._lock:
             loading = [self._loading.get(index) for index in range(len(self))]
         ready = [each.result() if each and each.done() and not each.exception() else None for each in loading]
-        return [
-            model and {"resolution": model.resolution, "cell": model.downsample_factor} for model in ready
-        ]
+        return [model and self._about(model) for model in ready]
+
+    @staticmethod
+    def _about(model: Model) -> dict[str, Any]:
+        kind = model.config["parts"].get("prior", {}).get("kind")
+        return {"resolution": model.resolution, "cell": model.downsample_factor, "prior": kind}
 
     def choose(self, picture: Picture, name: str) -> Model:
         """The model of that name; without one, the model that fits the picture best.
@@ -115,12 +126,24 @@ class Shelf:
         Raises:
             ValueError: if there is none of that name, or it cannot be loaded.
         """
-        if not name:
-            return self[self.compare(picture)[0][0] if len(self) > 1 else 0]
-        titles = [Path(name).name for name in self.names]  # paths of this machine are nobody's business
-        if name not in titles:
-            raise ValueError(f"The model must be one of {', '.join(titles)}")
-        return self[titles.index(name)]
+        if name:
+            return self.named(name)
+        return self[self.compare(picture)[0][0] if len(self) > 1 else 0]
+
+    @property
+    def titles(self) -> list[str]:
+        """The names without folders: paths of this machine are nobody's business."""
+        return [Path(name).name for name in self.names]
+
+    def named(self, name: str) -> Model:
+        """The model of that name, as ``titles`` has it.
+
+        Raises:
+            ValueError: if there is none, or it cannot be loaded.
+        """
+        if name not in self.titles:
+            raise ValueError(f"The model must be one of {', '.join(self.titles)}")
+        return self[self.titles.index(name)]
 
     def compare(self, picture: Picture) -> list[tuple[int, Fit]]:
         """How well each model fits the picture, with its place on the shelf, the best first.

@@ -27,6 +27,7 @@ import sundae
 from train import portraits, settings
 from train.data import PictureSource
 from train.face_masks import face_masks
+from train.judge import suited
 from train.judge_photographs import HELD_OUT, held_out_pictures
 from train.samples import veil
 
@@ -202,7 +203,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--first", type=int, help="first portrait's seed, or number of the first picture")
     parser.add_argument("--count", type=int, default=12, help="number of faces")
     parser.add_argument("--seeds", type=int, help="redraws of each: 3 of portraits, 2 of photographs")
-    parser.add_argument("--steps", type=int, default=sundae.SamplerConfig.steps, help="of the sampler")
+    parser.add_argument("--steps", type=int, help="of the sampler (as suits the prior)")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
     if given.seeds is None:
@@ -217,7 +218,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; raises ValueError for a bad option, model or folder."""
     given = parse(arguments)
-    config, model = sundae.SamplerConfig(steps=given.steps), sundae.load(given.model, given.device)
+    model = sundae.load(given.model, given.device)
+    config = suited(model, {"steps": given.steps})
     if given.data is None:
         first = portraits.HELD_OUT.start if given.first is None else given.first
         picture = sheet(portrait_rows(model, config, first, given.count, given.seeds), given.seeds)

@@ -29,7 +29,7 @@ import sundae
 from benchmarks.inpaint import machine
 from train import compare, features, portraits, settings
 from train.fills import INPAINT_RADIUS, MASKS
-from train.judge import Judge, Setup
+from train.judge import Judge, Setup, suited
 from train.judge_photographs import HELD_OUT, Photographs
 from train.judge_portraits import Portraits
 from train.records import complete
@@ -68,7 +68,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for field in SAMPLER_FIELDS:
         kind = int if field.type == "int" else float
         parser.add_argument(
-            f"--{field.name.replace('_', '-')}", type=kind, default=field.default, help="of the sampler"
+            f"--{field.name.replace('_', '-')}", type=kind, help="of the sampler (as suits the prior)"
         )
     given = parser.parse_args(arguments)
     for name, least in (("count", 1), ("first", 0), ("min_side", 0)):
@@ -99,10 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if any(word.partition("=")[0] == "--compare" for word in words):
         return compare.main(words)
     given = parse(words)
-    config = sundae.SamplerConfig(**{field.name: getattr(given, field.name) for field in SAMPLER_FIELDS})
     model, net = sundae.load(given.model, given.device), features.RandomFeatures()
-    if model.prior is None:
-        raise ValueError(f"expected a model with a prior, got the tokenizer alone ({model.name})")
+    config = suited(model, {field.name: getattr(given, field.name) for field in SAMPLER_FIELDS})
     judge = choose(given, Setup(model, config, given.masks, net))
     print(f"features: random network, seed {net.seed}, sha256 {net.hash}", file=sys.stderr)
     path = given.out / "records.jsonl"

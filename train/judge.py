@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,21 @@ import numpy as np
 import sundae
 from train.features import RandomFeatures
 from train.records import Record
+
+
+def suited(model: sundae.Model, asked: Mapping[str, Any]) -> sundae.SamplerConfig:
+    """The settings that suit a model's prior on pictures of its own size, but for those that are asked for: all that
+    are not None.
+
+    Raises:
+        ValueError: for a bad setting, or a model without a prior.
+    """
+    given = {name: value for name, value in asked.items() if value is not None}
+    sundae.SamplerConfig(**given)  # a bad number is refused whatever the model
+    if model.prior is None:
+        raise ValueError(f"expected a model with a prior, got the tokenizer alone ({model.name})")
+    rows, columns = model.prior.config.grid
+    return dataclasses.replace(model.prior.settings_for(rows * columns), **given)
 
 
 @dataclass(frozen=True)

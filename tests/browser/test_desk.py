@@ -25,7 +25,7 @@ from page.desk import Desk
 from page.events import LAST_QUALITY
 from page.session import Session
 from page.shelf import Shelf, in_the_box, labels
-from sundae.checkpoint import save_bundle
+from sundae.checkpoint import borrow_part, save_bundle
 from sundae.image import jpeg_bytes, load_picture
 from sundae.pipeline import Inpainter
 
@@ -378,6 +378,9 @@ def test_the_box_offers_what_can_redraw_the_default_first(tmp_path, monkeypatch)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "config.json").write_text("{")
     assert in_the_box() == ["illustrated-1024", "abstract-64", "photo-1024"]
+    save_tiny_bundle(tmp_path / "abstract-64-absorbing")
+    borrow_part(tmp_path / "abstract-64-absorbing", "tokenizer", tmp_path / "abstract-64")
+    assert in_the_box() == ["illustrated-1024", "abstract-64", "photo-1024", "abstract-64-absorbing"]
 
 
 @pytest.mark.parametrize(
@@ -385,6 +388,7 @@ def test_the_box_offers_what_can_redraw_the_default_first(tmp_path, monkeypatch)
     [
         (["illustrated-1024", "photo-1024"], ["Illustrated", "Photo"]),
         (["photo-1024", "photo-256"], ["photo-1024", "photo-256"]),
+        (["photo-1024", "photo-1024-absorbing"], ["Photo", "Photo absorbing"]),
         (["/home/me/runs/my_model", "someone/oil-paint-512"], ["My model", "Oil paint"]),
         (["<b>-1", "${x}`{{y}}"], ["B", "Xy"]),
         (["1024", "-7"], ["1024", "-7"]),

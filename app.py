@@ -8,10 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Read when torch is imported: of its usual 1,024 oneDNN kernels one stays for every size of hole and window that ever
+# came, and the memory of a server grows for hours.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 import gradio as gr
 
@@ -20,11 +24,13 @@ from page.desk import Desk
 from page.examples import example_files, examples
 from page.fields import OpenNumber, OpenRadio, OpenSlider
 from page.gpu import on_zero_gpu
+from page.header import header
 from page.leaving import IDLE, forgetter, unloader
 from page.look import launch_settings
 from page.painter import page_file, painter
 from page.picker import picker
-from page.settings import more_settings, whole_picture
+from page.programs import Programs
+from page.settings import more_settings, more_to_save, whole_picture
 from page.shelf import Shelf, in_the_box
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -33,6 +39,7 @@ TAKE_MASK = """(session, painter, ...rest) =>
   [session, window.sundae.takeMask(), ...rest.slice(0, -2), window.sundae.model(), window.sundae.settings()]"""
 STOPPING = "(...inputs) => { window.sundae.stopping(); return inputs; }"
 ENDED, FAILED = "() => window.sundae.ended(true)", "() => window.sundae.ended(false)"
+ANOTHER_SEED = "() => crypto.getRandomValues(new Uint32Array(1))[0]"  # 0 to MAX_SEED
 ALONE = {"concurrency_id": "model", "concurrency_limit": 1}  # everything that runs the model
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -46,7 +53,7 @@ def build(shelf: Shelf, example_folder: Path = EXAMPLES) -> gr.Blocks:
     ) as demo:
         session = gr.State(time_to_live=IDLE, delete_callback=forgetter(demo))
         with gr.Row(elem_id="desk"):
-            gr.HTML(html_template=page_file("header.html"), apply_default_css=False, elem_id="head")
+            header(elem_id="head")
             canvas = painter(elem_id="painter")
             controls = place_controls(shelf.labels)
             thumbs = examples(paths)
@@ -63,6 +70,7 @@ def place_controls(models: list[str]) -> dict[str, gr.Component]:
         with gr.Row(elem_id="seeds"):
             seed = OpenNumber(0, label="Seed", precision=0, elem_id="seed")
             lock = gr.Checkbox(False, label="Lock", elem_id="lock")
+            dice = gr.Button("Another seed", elem_id="dice")
         steps = OpenSlider(1, MAX_STEPS, 24, step=1, label="Steps", elem_id="steps")
         candidates = OpenRadio(
             list(range(1, MAX_CANDIDATES + 1)), value=1, label="Candidates", elem_id="candidates"
@@ -74,10 +82,12 @@ def place_controls(models: list[str]) -> dict[str, gr.Component]:
             use = gr.Button("Use as input", elem_id="use")
             download = gr.Button("Download PNG", elem_id="download")
             undo_use = gr.Button("Undo “Use as input”", elem_id="undo-use")
+        more_to_save(elem_id="saving")
         whole_picture(elem_id="whole")
         gr.HTML(html_template=page_file("keys.html"), apply_default_css=False)
     fields = {
         "seed": seed,
+        "dice": dice,
         "lock": lock,
         "steps": steps,
         "candidates": candidates,
@@ -114,6 +124,7 @@ def wire(
     redraw.success(None, js=ENDED)
     redraw.failure(None, js=FAILED)  # a cancelled event counts as failed
     stops = {"cancels": [redraw], "js": STOPPING, **AT_ONCE}
+    controls["dice"].click(None, None, controls["seed"], js=ANOTHER_SEED)
     controls["cancel"].click(desk.cancel, session, shown, **stops)
     controls["keep_going"].click(None, js="() => window.sundae.keepGoing()")
     controls["use"].click(desk.use_as_input, session, shown, **stops)
@@ -126,10 +137,15 @@ def wire(
     canvas.recall(desk.recalled, session, shown, **stops)
     canvas.extend(desk.extended, session, shown, **AT_ONCE)
     canvas.sight(desk.seen, session, shown, show_progress="hidden", api_visibility="private", **ALONE)
+    canvas.film(desk.filmed, session, shown, show_progress="hidden", api_visibility="private", **ALONE)
+    canvas.difference(desk.difference, session, shown, **AT_ONCE)
     canvas.forget(desk.forget, session, shown, **AT_ONCE)
     if desk.examples:
         thumbs.pick(desk.picked, session, shown, **stops)
-    gr.api(desk.inpaint, api_name="inpaint", **ALONE)
+    programs = Programs(desk)
+    for work in (programs.inpaint, programs.sample, programs.reconstruct):
+        gr.api(work, **ALONE)
+    gr.api(programs.models, queue=False)
 
 
 def arguments() -> argparse.Namespace:
@@ -149,11 +165,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--share", action="store_true", help="a public link through gradio's relay (default: no)"
     )
+    parser.add_argument(
+        "--mcp", action="store_true", help="offer what programs may ask for as MCP tools too (docs/api.md)"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     options = arguments()
+    if options.mcp and find_spec("mcp") is None:
+        sys.exit("app.py: --mcp needs the package mcp: pip install 'mcp>=1.21,<2'")
     shelf = Shelf(options.model or in_the_box(), options.device)
     loading = shelf.start(0)  # in a thread, while the page is built
     demo = build(shelf, options.examples)
@@ -164,7 +185,8 @@ def main() -> None:
     if on_zero_gpu():
         shelf.wait_for_all()  # what is launched now is what the GPU's processes will have
     address = {"server_name": options.host, "server_port": options.port, "prevent_thread_lock": True}
-    demo.launch(**address, share=options.share, inbrowser=options.open, **launch_settings())
+    offered = {"share": options.share, "inbrowser": options.open, "mcp_server": options.mcp}
+    demo.launch(**address, **offered, **launch_settings())
     shelf.start_all()  # the page is up: nobody waits for the others
     demo.block_thread()
 

@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "browser"), str(ROOT / "tests"), str(ROOT)]
 
-from conftest import FLAGS, find_chromium, free_port, wait_until_up  # noqa: E402
+from launching import FLAGS, find_chromium, free_port, wait_until_up  # noqa: E402
 from painter_page import PainterPage  # noqa: E402
 
 VIEW = {"width": 1180, "height": 860}

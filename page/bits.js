@@ -1,5 +1,3 @@
-'use strict';
-
 // Masks as bytes, one for each pixel, row by row: what a canvas cannot do to them.
 
 const FAR = 1 << 20; // rows; beyond any picture, and its square still adds up exactly

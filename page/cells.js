@@ -88,8 +88,7 @@ class Cells {
   }
 
   // Where the cells begin and end on the canvas, as far as they reach into the picture: pairs for columns and for rows.
-  edges(width, height) {
-    const { box, rows, columns } = this.window;
+  edges(width, height, { box, rows, columns } = this.window) {
     const spans = (count, start, length, whole, side) =>
       [...Array(count).keys()].map((i) => {
         const from = start + Math.floor((i * length) / count);
@@ -102,9 +101,11 @@ class Cells {
     };
   }
 
-  // The cells under a new piece of a stroke light up at once; the whole mask is looked at when the stroke ends.
+  // The cells under a new piece of a stroke light up at once; the whole mask is looked at when the stroke ends. Most
+  // pieces light none: then the canvas stays as it is, because to put a changed one on the screen costs a copy of it.
   brushed(from, to, radius) {
     if (!this.shown || !this.window) return;
+    const before = this.lit.slice();
     const { columns, rows } = this.edges(this.canvas.width, this.canvas.height);
     const near = (spans, a, b) =>
       spans.flatMap(([start, end], i) => (start < Math.max(a, b) + radius && end > Math.min(a, b) - radius ? [i] : []));
@@ -117,7 +118,7 @@ class Cells {
         if (Math.hypot(dx, dy) <= radius) this.lit[row * columns.length + column] = 1;
       }
     }
-    this.draw();
+    if (this.lit.some((bit, i) => bit !== before[i])) this.draw();
   }
 
   draw() {

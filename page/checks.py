@@ -86,8 +86,8 @@ def share(value: Any, name: str, largest: float) -> float:
     """``value`` as a float from 0.05 to ``largest``; ValueError if it is anything else."""
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good or not SMALLEST <= value <= largest:
-        unit = f"{SMALLEST:.0%} to {largest:.0%}" if largest == 1 else f"{SMALLEST} to {largest}"
-        raise ValueError(f"{name} must be a number from {unit}.")
+        low, high = (f"{bound:.0%}" if largest == 1 else str(bound) for bound in (SMALLEST, largest))
+        raise ValueError(f"{name} must be a number from {low} to {high}.")
     return float(value)
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
 import random
-import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,20 +14,18 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from page.checks import MAX_SEED, MAX_STEPS, uploaded_file, whole_number
-from page.events import Event
+from page.checks import MAX_SEED, uploaded_file, whole_number
+from page.events import Event, sentence
 from page.gpu import runner
 from page.painter import post
-from page.session import SIDES, Session, save_png
+from page.session import SIDES, Session
 from page.shelf import Shelf
 from sundae.image import load_picture
-from sundae.masks import load_mask
 from sundae.pipeline import Inpainter
 
 log = logging.getLogger(__name__)
 
 SORRY = "Something went wrong on the server and the job was stopped. The log there says more."
-KEEP_ANSWER = 600  # seconds that a file answered to a program stays on the server
 
 
 def answered(handler: Callable) -> Callable:
@@ -52,12 +47,6 @@ def answered(handler: Callable) -> Callable:
         return session, gr.skip() if event is None else post(event)
 
     return safe
-
-
-def sentence(error: Exception | str) -> str:
-    """An error's words with a capital and a full stop."""
-    text = str(error).strip() or "That did not work"
-    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 class Desk:
@@ -218,44 +207,16 @@ class Desk:
     def download(self, session: Session) -> Any:
         return session.download(self.folder)
 
-    # -- programs ---------------------------------------------------------------------------------------
+    @answered
+    def difference(self, session: Session) -> Any:
+        return session.difference(self.folder)
 
-    def inpaint(
-        self, image: gr.FileData, mask: gr.FileData, seed: int = 0, steps: int = 24, model: str = ""
-    ) -> Iterator[gr.FileData | None]:
-        """Redraw the white part of the mask; answers with a PNG file of the picture's size. Without a name it is
-        done by the model that fits the picture best."""
-        try:
-            picture, hole = self._program_input(image, mask)
-            seed = whole_number(seed, "The seed", 0, MAX_SEED)
-            steps = whole_number(steps, "Steps", 1, MAX_STEPS)
-            prepared = Inpainter(self.shelf.choose(picture, model)).prepare(picture, hole)
-            config = dataclasses.replace(prepared.defaults, steps=steps)
-            image = None
-            for frame in self.run(prepared, config, (seed,), None):
-                image = frame.image() if frame.last else None
-                yield None
-            yield self._program_answer(image, picture, prepared.settings(config, seed))
-        except ValueError as error:
-            raise gr.Error(sentence(error), print_exception=False) from None
+    def filmed(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
+        return self.film(session, getattr(event, "form", None), getattr(event, "region", None))
 
-    def _program_input(self, image: Any, mask: Any) -> tuple[Any, Any]:
-        paths = [uploaded_file(dict(file).get("path"), self.uploads) for file in (image, mask)]
-        try:
-            picture = load_picture(paths[0].read_bytes(), str(dict(image).get("orig_name") or "image")[:60])
-            return picture, load_mask(paths[1].read_bytes(), picture.size)
-        finally:
-            for path in paths:
-                remove_upload(path)
-
-    def _program_answer(self, image: Any, picture: Any, edit: dict[str, Any]) -> Any:
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        path = folder / f"sundae-{edit['seed']}.png"
-        save_png(image, path, picture, [edit])
-        timer = threading.Timer(KEEP_ANSWER, shutil.rmtree, (folder, True))
-        timer.daemon = True
-        timer.start()
-        return gr.FileData(path=str(path), orig_name=path.name).model_dump()
+    @answered
+    def film(self, session: Session, form: Any, region: Any) -> Any:
+        return session.film(form, region is True, self.folder)
 
 
 def remove_upload(path: Path) -> None:

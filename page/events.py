@@ -30,9 +30,9 @@ class Numbers:
         return {"kind": kind, "number": next(self._numbers), **fields}
 
 
-def view_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Size (width, height) the page paints in for a picture of ``size``: its own unless it is huge."""
-    scale = min(1.0, VIEW_SIDE / max(size))
+def view_size(size: tuple[int, int], side: int = VIEW_SIDE) -> tuple[int, int]:
+    """Size (width, height) the page paints in for a picture of ``size``: its own unless a side is above ``side``."""
+    scale = min(1.0, side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
@@ -58,9 +58,9 @@ def picture_url(picture: Picture) -> str:
     return jpeg_url(rgb, quality=92)
 
 
-def on_view(box: Box, size: tuple[int, int]) -> list[int]:
-    """Left, top, width and height of a box of a picture of ``size`` as the page shows it."""
-    width, height = view_size(size)
+def on_view(box: Box, size: tuple[int, int], side: int = VIEW_SIDE) -> list[int]:
+    """Left, top, width and height of a box of a picture of ``size`` in its view of at most ``side`` px."""
+    width, height = view_size(size, side)
     left, right = (edge * width // size[0] for edge in (box.left, box.right))
     top, bottom = (edge * height // size[1] for edge in (box.top, box.bottom))
     return [left, top, max(1, right - left), max(1, bottom - top)]
@@ -73,3 +73,9 @@ def crops(patches: Sequence[np.ndarray], box: Box, size: tuple[int, int], last: 
         patches = [resize_rgb(patch, shown) for patch in patches]
     quality = LAST_QUALITY if last else FRAME_QUALITY
     return {"box": [left, top, *shown], "crops": [jpeg_url(patch, quality) for patch in patches]}
+
+
+def sentence(error: Exception | str) -> str:
+    """An error's words with a capital and a full stop."""
+    text = str(error).strip() or "That did not work."
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -32,7 +32,7 @@ def thumbnail(path: Path) -> str:
 def examples(paths: list[Path]) -> gr.HTML:
     """The component; it triggers ``pick`` with the ``index`` of a thumbnail."""
     buttons = [
-        f'<button type="button" data-index="{index}" aria-label="Load example {index + 1}">'
+        f'<button type="button" data-index="{index}" aria-label="Load example {index + 1}" title="Begin with this portrait">'
         f'<img src="{thumbnail(path)}" alt="" width="{THUMB}" height="{THUMB}" draggable="false"></button>'
         for index, path in enumerate(paths)
     ]

@@ -2,16 +2,15 @@
 
 const SLOTS = 8; // as in painter.py: the server posts event n in slot n % SLOTS, so that none is overwritten unseen
 const MAX_UPLOAD = 64 * 1024 * 1024; // bytes, as in painter.py
-const LOADING = 'Loading';
 
 // ---- a new picture: chosen, dropped or pasted ----------------------------------------------------------
 
 async function send(file) {
   if (!file) return;
-  if (file.size > MAX_UPLOAD) return setMessage(`${file.name} is too large: 64 MB is the most this page takes.`);
+  if (file.size > MAX_UPLOAD) return setMessage(t('{file} is too large: 64 MB is the most this page takes.', { file: file.name }));
   setMessage('');
   state.before ??= find('.status').textContent;
-  setStatus(LOADING);
+  setStatus(t('Loading'));
   state.sending += 1;
   try {
     const { path } = await upload(renamed(file));
@@ -19,14 +18,14 @@ async function send(file) {
     trigger('picture', { path, name: file.name });
   } catch {
     state.unsent = performance.now();
-    notLoaded(`${file.name} could not be sent. Please try again.`);
+    notLoaded(t('{file} could not be sent. Please try again.', { file: file.name }));
   }
   state.sending -= 1;
 }
 
 // What was here stays, and so does a job that is running.
 function notLoaded(text) {
-  if (find('.status').textContent === LOADING) setStatus(state.before ?? '');
+  if (find('.status').textContent === t('Loading')) setStatus(state.before ?? '');
   Object.assign(state, { before: null, sent: null, recovering: false });
   setMessage(text);
 }
@@ -69,10 +68,12 @@ const received = {
     if (recovered(event)) return;
     let former = turnHistory(event);
     await player.setPicture(event.view, event.width, event.height);
+    endDrag();
     mask.reset(event.width, event.height);
     Object.assign(state, { posted: null, source: event.example ?? state.sent ?? null, sent: null });
     view.setPicture(event.width, event.height);
     cells.setPicture(event.size);
+    edges.clear();
     setBusy(false);
     if (event.way === 'recalled') former = bringPastBack(event.job);
     if (former) bringBack(former);
@@ -94,7 +95,7 @@ const received = {
   },
   fit(event) {
     if (event.picture !== state.picture) return;
-    picker.grids = event.grids;
+    picker.learn(event.grids);
     picker.pick(event.model);
     cells.measure();
     setHint(event.hint);
@@ -103,14 +104,14 @@ const received = {
   lost() {
     setBusy(false);
     state.recovering = sendAgain();
-    setStatus(state.recovering ? 'Sending the picture again' : '');
-    if (!state.recovering) setMessage('The connection was lost, and the picture with it. Please load it again.');
+    setStatus(state.recovering ? t('Sending the picture again') : '');
+    if (!state.recovering) setMessage(t('The connection was lost, and the picture with it. Please load it again.'));
   },
   start(event) {
     setBusy(true); // also when the end of the job before, told late, was taken for a refusal of this one
     setMessage('');
     player.start(state.posted, state.asked, event.job, event.candidates, event.total);
-    setStatus('Redrawing');
+    setStatus(t('Redrawing'));
     setProgress(0, event.total);
   },
   frame(event) {
@@ -140,6 +141,7 @@ const received = {
   note(event) {
     if (state.stopping && state.busy) stop(''); // gradio has stopped the job before the server could refuse
     setMessage(event.note);
+    filmAnswered();
   },
   file(event) {
     const link = document.createElement('a');
@@ -147,6 +149,7 @@ const received = {
     link.download = event.name;
     link.click();
     setMessage(event.note || '');
+    filmAnswered();
   },
 };
 
@@ -157,20 +160,21 @@ function stop(status) {
   setStatus(status);
 }
 
-// ---- pictures that "Use as input" has replaced ---------------------------------------------------------
+// ---- pictures that "Use as input" or "Extend" has replaced ---------------------------------------------------------
 
 // Keep what is here, or take out what was here when the picture was: the server keeps as many pictures.
 function turnHistory(event) {
   const former = event.way === 'former' ? state.former.pop() : null;
   if (event.way === 'new' || event.way === 'recalled') state.former = [];
-  if (event.way === 'used') {
+  if (event.way === 'used' || (event.way === 'extended' && event.edits > state.edits)) { // a result is part of it now
     const { posted, source } = state;
     const look = root.dataset.look;
     state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, posted, source, look });
   }
   state.former.splice(0, state.former.length - event.former);
+  state.edits = event.edits;
   document.body.classList.toggle('sundae-former', state.former.length > 0);
-  find('.chip').textContent = event.edits ? 'Before this edit' : 'Original';
+  find('.chip').textContent = event.edits ? t('Before this edit') : t('Original');
   return former;
 }
 
@@ -238,14 +242,14 @@ let attempt = 0; // redraws asked for; what is told late of one must not stop th
 
 // The mask as a PNG data URL, empty when nothing is painted; called by the Redraw button's event.
 function takeMask() {
-  mask.end();
+  endDrag();
   Object.assign(state, { pending: true, stopping: false, again: false, asked: picker.model });
   attempt += 1;
   setCount('drawn', 0);
   setCount('sent', 0);
   setMessage('');
   setBusy(true);
-  setStatus('Waiting for the model');
+  setStatus(t('Waiting for the model'));
   const hard = state.goOn ? state.posted : mask.hard();
   if (!hard) return '';
   state.posted = memory.hard = hard;
@@ -262,7 +266,7 @@ function takeSettings() {
 // More steps from where the result that is shown stands, under the mask that it was drawn for.
 function keepGoing() {
   if (state.busy) return;
-  if (!player.finished) return setMessage('There is no result yet: paint, then press Redraw.');
+  if (!player.finished) return setMessage(t('There is no result yet: paint, then press Redraw.'));
   state.goOn = true;
   press('redraw');
 }
@@ -292,7 +296,7 @@ document.addEventListener('click', (event) => {
   event.stopPropagation();
   if (state.busy) return;
   state.again = true;
-  setStatus('Waiting for the last job to end');
+  setStatus(t('Waiting for the last job to end'));
   setTimeout(goOn, PATIENCE);
 }, true);
 
@@ -307,7 +311,7 @@ document.addEventListener('click', (event) => {
   const waiting = player.run === player.finished && event.target.closest('#download');
   if (!state.busy || waiting) return showResult();
   event.stopPropagation();
-  setMessage('The redraw is not done yet: wait for it, or cancel it first.');
+  setMessage(t('The redraw is not done yet: wait for it, or cancel it first.'));
 }, true);
 
 // Called when the visitor does something that stops a running job.
@@ -324,7 +328,7 @@ function ended(well) {
 
 function refused() {
   stop('');
-  setMessage('The server did not take the job: it is busy or away. Please try again in a moment.');
+  setMessage(t('The server did not take the job: it is busy or away. Please try again in a moment.'));
 }
 
 // Gradio says some things in pop-ups, a lost connection among them. The strip says them; page.css hides the

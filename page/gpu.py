@@ -13,9 +13,9 @@ import copy
 import dataclasses
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -29,7 +29,18 @@ DEVICE = "cuda"  # what is lent
 START = 10.0  # s, for a new process to find the GPU and to copy the model to it
 STEP = 0.1  # s per step and candidate, decoding included; both are generous: what runs longer is ended
 
-Runner = Callable[[Prepared, SamplerConfig, Sequence[int], Tensor | None], Iterator[Frame]]
+
+class Runner(Protocol):
+    """Runs a prepared redraw, as :meth:`Prepared.run` does."""
+
+    def __call__(
+        self,
+        prepared: Prepared,
+        config: SamplerConfig,
+        seeds: Sequence[int],
+        start: Tensor | None = None,
+        uncertainty: bool = False,
+    ) -> Iterator[Frame]: ...
 
 
 def on_zero_gpu() -> bool:
@@ -47,10 +58,14 @@ def runner(shelf: Shelf) -> Runner:
 
 
 def run_here(
-    prepared: Prepared, config: SamplerConfig, seeds: Sequence[int], start: Tensor | None = None
+    prepared: Prepared,
+    config: SamplerConfig,
+    seeds: Sequence[int],
+    start: Tensor | None = None,
+    uncertainty: bool = False,
 ) -> Iterator[Frame]:
     """As :meth:`Prepared.run`."""
-    return prepared.run(config, seeds, start=start)
+    return prepared.run(config, seeds, start=start, uncertainty=uncertainty)
 
 
 class LentGpu:
@@ -65,14 +80,19 @@ class LentGpu:
         self._twin = cache(self._copied)  # filled in the forked process, as long as that is kept
 
     def run(
-        self, prepared: Prepared, config: SamplerConfig, seeds: Sequence[int], start: Tensor | None = None
+        self,
+        prepared: Prepared,
+        config: SamplerConfig,
+        seeds: Sequence[int],
+        start: Tensor | None = None,
+        uncertainty: bool = False,
     ) -> Iterator[Frame]:
         """As :meth:`Prepared.run`, with every frame decoded already."""
         place = self._shelf.place(prepared.model)
         parts = {each.name: getattr(prepared, each.name) for each in dataclasses.fields(prepared)}
         del parts["model"]
         with contextlib.closing(
-            self._lent(place, pickle.dumps((parts, start)), config, tuple(seeds))
+            self._lent(place, pickle.dumps((parts, start, uncertainty)), config, tuple(seeds))
         ) as answers:
             for answer in answers:
                 step, patches = pickle.loads(answer)
@@ -86,10 +106,11 @@ class LentGpu:
         """In the forked process, with a GPU. Bytes in and out: multiprocessing's own pickling would pass tensors as
         handles of shared memory, of which a container has little."""
         torch.set_num_threads(1)  # OpenMP's threads did not come along, and it would wait for them
-        fields, start = pickle.loads(parts)
+        fields, start, uncertainty = pickle.loads(parts)
         model = self._twin(place)
         prepared = Prepared(model=model, **fields)
-        for frame in prepared.run(config, seeds, start=None if start is None else start.to(model.device)):
+        start = None if start is None else start.to(model.device)
+        for frame in prepared.run(config, seeds, start=start, uncertainty=uncertainty):
             yield pickle.dumps((on_cpu(frame.step), frame.patches))
 
     def _copied(self, place: int) -> Model:
@@ -108,4 +129,5 @@ def seconds(_place: int, _parts: bytes, config: SamplerConfig, seeds: Sequence[i
 def on_cpu(step: SampleStep) -> SampleStep:
     """The step with its tensors on the CPU."""
     tensors: dict[str, Any] = {name: getattr(step, name).cpu() for name in ("tokens", "changed", "converged")}
-    return dataclasses.replace(step, **tensors)
+    unsure = None if step.uncertainty is None else step.uncertainty.cpu()
+    return dataclasses.replace(step, **tensors, uncertainty=unsure)

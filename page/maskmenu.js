@@ -27,7 +27,7 @@ function showCells(on) {
 // At the picture's own size, so that it can be used with the file: white is repainted.
 function saveMask() {
   const hard = mask.hard();
-  if (!hard) return setMessage('There is no mask yet: paint one first.');
+  if (!hard) return setMessage(t('There is no mask yet: paint one first.'));
   const [width, height] = cells.size;
   const canvas = newCanvas(width, height);
   const pen = canvas.getContext('2d');
@@ -35,7 +35,7 @@ function saveMask() {
   pen.fillRect(0, 0, width, height);
   pen.drawImage(hard, 0, 0, width, height);
   return canvas.toBlob((blob) => {
-    if (!blob) return setMessage('The mask is too large for this browser to save.');
+    if (!blob) return setMessage(t('The mask is too large for this browser to save.'));
     const link = document.createElement('a');
     link.href = URL.createObjectURL(blob);
     link.download = 'mask.png';
@@ -50,17 +50,18 @@ async function openMask(file) {
   try {
     picture = await createImageBitmap(file);
   } catch {
-    setMessage(`${file.name} could not be read as a picture.`);
+    setMessage(t('{file} could not be read as a picture.', { file: file.name }));
     return;
   }
   const [width, height] = cells.size;
   const sizes = [[width, height], [mask.canvas.width, mask.canvas.height]];
   if (!sizes.some((size) => size[0] === picture.width && size[1] === picture.height)) {
-    setMessage(`The mask must have the picture's size, ${width} × ${height} px; ${file.name} has ${picture.width} × ${picture.height}.`);
+    const sizesOf = { file: file.name, width, height, across: picture.width, down: picture.height };
+    setMessage(t('The mask must have the size of the picture, {width} × {height} px; {file} has {across} × {down}.', sizesOf));
     return;
   }
   const bits = bitsOfPicture(picture, mask.canvas.width, mask.canvas.height);
-  if (!bits.includes(1)) setMessage(`${file.name} has no white pixel, so nothing is painted.`);
+  if (!bits.includes(1)) setMessage(t('{file} has no white pixel, so nothing is painted.', { file: file.name }));
   else change(() => mask.set(bits));
 }
 
@@ -98,7 +99,7 @@ function onePaint(data) {
 }
 
 function useLastMask() {
-  if (!memory.hard) return setMessage('There is no last mask yet: it is that of the last redraw.');
+  if (!memory.hard) return setMessage(t('There is no last mask yet: it is that of the last redraw.'));
   const { width, height } = mask.canvas;
   const scaled = newCanvas(width, height);
   scaled.getContext('2d').drawImage(memory.hard, 0, 0, width, height);

@@ -17,6 +17,16 @@ const view = new View(stage, find('.sheet'));
 const player = new Player(find('canvas.base'), find('canvas.result'), changed);
 const picker = new Picker();
 const cells = new Cells(find('canvas.cells'), mask);
+const divider = new Divider(find('.divider'), find('canvas.result'));
+const pair = new Pair(find('.pair'));
+const heat = new Heat(find('canvas.heat'), find('[data-heat]'), find('.legend'));
+const keyBrush = new KeyBrush();
+const edges = new Rim(find('.rim'));
+view.moved = () => {
+  divider.moved();
+  keyBrush.show();
+  edges.moved();
+};
 const TOOLS = ['brush', 'eraser', 'rectangle', 'lasso'];
 
 const state = {
@@ -31,17 +41,19 @@ const state = {
   unsent: -Infinity, // when one last could not be
   sent: null, // the file that is on its way
   picture: 0, // number of the event that brought the picture
-  former: [], // what was here when "Use as input" replaced a picture, the last one last
+  former: [], // what was here when "Use as input" or "Extend" replaced a picture, the last one last
+  edits: 0, // results that are part of the picture
   source: null, // the picture as it came: a file, or the number of an example
   recovering: false, // the picture is on its way once more, for the mask that is here
   stopping: false, // the visitor has stopped the job, so its failing is no news
   again: false, // Redraw was pressed while pending
+  quarter: 0, // of the job's steps: how many were done when that was last announced
   began: 0, // when the first step of the job was shown
   goOn: false, // the next job takes more steps from the last result
   rest: null, // the mask of the next job, while the result before becomes the picture
 };
 const pointers = new Map(); // pointers that are down on the stage, by id
-let drag = null; // 'paint', 'shape', 'pan' or 'pinch'
+let drag = null; // 'paint', 'shape', 'divide', 'pan' or 'pinch'
 
 // One row of tools where they fit.
 new ResizeObserver(() => root.classList.toggle('narrow', root.clientWidth < 720)).observe(root);
@@ -55,6 +67,11 @@ function setStatus(text) {
 function setMessage(text) {
   find('.message p').textContent = text;
   find('.message').hidden = !text;
+}
+
+// For those who listen and do not look.
+function announce(text) {
+  find('.spoken').textContent = text;
 }
 
 // A quiet word about the picture, which stays as long as it does.
@@ -75,23 +92,41 @@ function setBusy(busy) {
   if (state.busy && !busy) state.settled = performance.now();
   state.busy = busy;
   root.dataset.busy = busy ? '1' : '0';
-  document.body.classList.toggle('sundae-busy', busy);
+  for (const id of ['redraw', 'use', 'undo-use', 'keep-going']) setOff(id, busy);
+  setOff('cancel', !busy);
+  if (busy) setMode('paint');
   if (!busy) setProgress(0, 0);
+}
+
+// A button that does nothing just now; it can still be reached, so that the focus is not lost.
+function setOff(id, off) {
+  document.getElementById(id)?.setAttribute('aria-disabled', String(off));
 }
 
 function setProgress(step, total) {
   find('.bar i').style.transform = `scaleX(${total ? step / total : 0})`;
   find('.bar').setAttribute('aria-valuenow', step);
   find('.bar').setAttribute('aria-valuemax', total || 1);
-  find('.progress').textContent = total ? `step ${step} of ${total}${timeLeft(step, total)}` : '';
+  find('.progress').textContent = total ? progressText(step, total) : '';
+  announceQuarter(total ? Math.floor((4 * step) / total) : 0);
 }
 
-// From the time that the steps so far have taken; the first is mostly getting ready.
+function announceQuarter(quarter) {
+  if (quarter > state.quarter && quarter < 4) announce(t('{percent} % done', { percent: 25 * quarter }));
+  state.quarter = quarter;
+}
+
+function progressText(step, total) {
+  const seconds = Math.ceil(timeLeft(step, total));
+  if (seconds <= 1) return t('step {step} of {total}', { step, total });
+  return t('step {step} of {total} · {seconds} s left', { step, total, seconds });
+}
+
+// In seconds, from the time that the steps so far have taken; the first is mostly getting ready.
 function timeLeft(step, total) {
   if (step <= 1) state.began = performance.now();
-  if (step <= 2 || step >= total) return '';
-  const seconds = ((performance.now() - state.began) / 1000 / (step - 1)) * (total - step);
-  return seconds < 1 ? '' : ` · ${Math.ceil(seconds)} s left`;
+  if (step <= 2) return 0;
+  return ((performance.now() - state.began) / 1000 / (step - 1)) * (total - step);
 }
 
 function setCount(name, value) {
@@ -99,6 +134,11 @@ function setCount(name, value) {
 }
 
 function changed(what, run) {
+  if (what === 'picture') {
+    setMode('paint');
+    keyBrush.leave();
+    divider.at = null;
+  }
   if (what === 'frame') setCount('drawn', Number(root.dataset.drawn) + 1);
   if (what === 'frame' && run.step === 1) setLook('none');
   if (what === 'stopped') setLook(run ? 'outline' : 'tint');
@@ -106,21 +146,26 @@ function changed(what, run) {
   if (what === 'look') setStatus(run.step < run.frames.length ? lookText(run) : doneText(run));
   updateReplay(run);
   updateStrip(run);
+  updatePairButton(run);
+  pair.draw();
+  heat.draw(run);
 }
 
 function doneText(run) {
   const done = run.done;
   const model = picker.label(run.model ?? picker.picked);
-  return `Done ${done.count} · ${done.seconds.toFixed(1)} s · seed ${done.seeds[run.choice]} · ${done.steps} steps${model && ` · ${model}`}`;
+  const told = { count: done.count, seconds: done.seconds.toFixed(1), seed: done.seeds[run.choice], steps: done.steps };
+  return t('Done {count} · {seconds} s · seed {seed} · {steps} steps{model}', { ...told, model: model && ` · ${model}` });
 }
 
 function lookText(run) {
   const frame = run.frames[run.step - 1];
-  return `Step ${frame.index} of ${frame.total}; the result is the last one`;
+  return t('Step {step} of {total}; the result is the last one', { step: frame.index, total: frame.total });
 }
 
 function updateReplay(run) {
   find('.replay').hidden = !run || run !== player.finished || run.frames.length < 2;
+  find('.over').hidden = find('.replay').hidden;
   if (!run) return;
   replayField.max = run.frames.length;
   replayField.value = run.step;
@@ -134,6 +179,7 @@ function updateStrip(run) {
   while (strip.children.length < wanted) strip.append(candidateButton(strip.children.length));
   [...strip.children].forEach((button, index) => {
     button.setAttribute('aria-pressed', String(index === run.choice));
+    button.classList.toggle('beside', pair.on && index === pair.other);
     player.drawThumb(button.firstChild, index);
   });
 }
@@ -142,8 +188,8 @@ function candidateButton(index) {
   const button = document.createElement('button');
   button.type = 'button';
   button.className = 'candidate';
-  button.title = `Candidate ${index + 1} (${index + 1})`;
-  button.setAttribute('aria-label', `Use candidate ${index + 1}`);
+  button.title = t('Candidate {number}: use it ({number})', { number: index + 1 });
+  button.setAttribute('aria-label', t('Use candidate {number}', { number: index + 1 }));
   button.append(document.createElement('canvas'));
   button.addEventListener('click', () => choose(index));
   return button;
@@ -152,9 +198,11 @@ function candidateButton(index) {
 function choose(index) {
   const run = player.run;
   if (!run || index >= run.candidates || run.candidates < 2) return;
+  if (pair.on) return pair.bring(index);
   compare(false);
   player.choose(index);
   trigger('adopt', { job: run.job, index });
+  return undefined;
 }
 
 // ---- the brush -----------------------------------------------------------------------------------------
@@ -176,6 +224,7 @@ function setTool(tool) {
   for (const name of TOOLS) find(`[data-act=${name}]`).setAttribute('aria-pressed', String(name === tool));
   cursor.classList.toggle('erasing', tool === 'eraser');
   root.dataset.tool = tool;
+  announce(find(`[data-act=${tool}]`).getAttribute('aria-label'));
 }
 
 function placeCursor(clientX, clientY) {
@@ -221,9 +270,11 @@ const actions = {
   redo: () => change(() => mask.redo()),
   invert: () => change(() => mask.apply({ kind: 'invert' })),
   clear: () => change(() => mask.apply({ kind: 'clear' })),
-  zoomin: () => view.zoomAt(1.4),
-  zoomout: () => view.zoomAt(1 / 1.4),
-  fit: () => view.fit(),
+  zoomin: () => (pair.on ? pair : view).zoomAt(1.4),
+  zoomout: () => (pair.on ? pair : view).zoomAt(1 / 1.4),
+  fit: () => (pair.on ? pair : view).fit(),
+  divide: () => divide(),
+  pair: () => showPair(),
   grow: () => change(() => resize(true)),
   shrink: () => change(() => resize(false)),
   cells: () => showCells(!cells.shown),
@@ -236,12 +287,12 @@ const actions = {
   smaller: () => changeSize(-5),
   larger: () => changeSize(5),
   redraw: () => press('redraw'),
-  cancel: () => { if (state.busy) press('cancel'); },
+  cancel: () => { if (looking()) setMode('paint'); else if (state.busy) press('cancel'); },
 };
 
 // While the hole is being drawn in, its mask stays as it is.
 function change(act) {
-  if (state.busy) return;
+  if (state.busy || looking()) return;
   act();
   edited();
 }
@@ -291,7 +342,7 @@ stage.addEventListener('pointerdown', (event) => {
   if (!state.ready || event.button > 1) return;
   event.preventDefault();
   root.classList.add('by-pointer');
-  stage.focus({ preventScroll: true });
+  (root.dataset.mode === 'divided' ? divider.line : stage).focus({ preventScroll: true });
   stage.setPointerCapture(event.pointerId);
   pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
   if (pointers.size === 2) startPinch();
@@ -300,10 +351,12 @@ stage.addEventListener('pointerdown', (event) => {
 
 function startDrag(event) {
   const shaping = ['rectangle', 'lasso'].includes(state.tool);
-  drag = state.space || event.button === 1 ? 'pan' : shaping ? 'shape' : 'paint';
+  const dividing = root.dataset.mode === 'divided';
+  drag = state.space || event.button === 1 ? 'pan' : dividing ? 'divide' : shaping ? 'shape' : 'paint';
   if (state.busy && drag !== 'pan') drag = null; // the hole is being drawn in
   if (drag === 'paint') mask.begin(state.tool === 'eraser', brushSize(), pointOf(event));
   if (drag === 'shape') draft.begin(state.tool, pointOf(event));
+  if (drag === 'divide') divider.moveTo(pointOf(event).x);
   if (drag === 'paint' || drag === 'shape') setLook('tint');
   root.classList.toggle('panning', drag === 'pan');
 }
@@ -328,6 +381,7 @@ stage.addEventListener('pointermove', (event) => {
   const now = { x: event.clientX, y: event.clientY };
   if (drag === 'paint') paintTo(event);
   if (drag === 'shape') draft.extend(pointOf(event));
+  if (drag === 'divide') divider.moveTo(pointOf(event).x);
   if (drag === 'pan') view.pan(now.x - before.x, now.y - before.y);
   if (drag === 'pinch') pinch(event.pointerId, before, now);
   pointers.set(event.pointerId, now);
@@ -336,11 +390,22 @@ stage.addEventListener('pointermove', (event) => {
 function paintTo(event) {
   const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
   for (const each of events.length ? events : [event]) {
-    const before = mask.stroke.points.at(-1);
-    const point = pointOf(each);
-    mask.extend(point);
-    if (!mask.stroke.erase) cells.brushed(before, point, (mask.stroke.size * (point.share ?? 1)) / 2);
+    paintAt(pointOf(each));
   }
+}
+
+function paintAt(point) {
+  if (!mask.stroke) return; // it is over: a job began, or another picture came
+  const before = mask.stroke.points.at(-1);
+  mask.extend(point);
+  if (!mask.stroke.erase) cells.brushed(before, point, (mask.stroke.size * (point.share ?? 1)) / 2);
+}
+
+// A job begins, or another picture comes: what the pointer is drawing is over.
+function endDrag() {
+  mask.end();
+  draft.drop();
+  if (drag === 'paint' || drag === 'shape') drag = null;
 }
 
 function pinch(id, before, now) {
@@ -383,18 +448,22 @@ stage.addEventListener('pointerleave', () => {
   cursor.classList.remove('shown');
 });
 
+function wheelFactor(event) {
+  return Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0018));
+}
+
 // At the smallest zoom a wheel turned down scrolls the page as anywhere else.
 stage.addEventListener('wheel', (event) => {
   if (!event.ctrlKey && event.deltaY > 0 && view.zoom <= 1) return;
   event.preventDefault();
-  view.zoomAt(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0018)), event.clientX, event.clientY);
+  view.zoomAt(wheelFactor(event), event.clientX, event.clientY);
   hover(event);
 }, { passive: false });
 
 // ---- keys ----------------------------------------------------------------------------------------------
 
 const KEYS = {
-  b: 'brush', e: 'eraser', r: 'rectangle', l: 'lasso', g: 'cells', m: 'lastmask', '?': 'help', i: 'invert', delete: 'clear', backspace: 'clear', '[': 'smaller', ']': 'larger',
+  s: 'divide', p: 'pair', b: 'brush', e: 'eraser', r: 'rectangle', l: 'lasso', g: 'cells', m: 'lastmask', '?': 'help', i: 'invert', delete: 'clear', backspace: 'clear', '[': 'smaller', ']': 'larger',
   '+': 'zoomin', '=': 'zoomin', '-': 'zoomout', '0': 'fit', enter: 'redraw', escape: 'cancel',
 };
 
@@ -416,7 +485,7 @@ document.addEventListener('keydown', (event) => {
   if (key === ' ') state.space = true;
   else if (key === 'c') compare(!event.repeat || root.classList.contains('comparing'));
   else if (/^[1-8]$/.test(key)) choose(Number(key) - 1);
-  else if (KEYS[key]) actions[KEYS[key]]();
+  else if (KEYS[key] && (!looking() || WHILE_LOOKING.includes(KEYS[key]))) actions[KEYS[key]]();
   else return;
   if (key !== 'enter') event.preventDefault();
   root.classList.toggle('grabbing', state.space);

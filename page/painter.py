@@ -8,8 +8,12 @@ from typing import Any
 
 import gradio as gr
 
+from page.heat import heat_script
+from page.languages import languages_script
+
 FOLDER = Path(__file__).parent
 SCRIPTS = (  # one scope, in this order
+    "strings.js",
     "bits.js",
     "mask.js",
     "shape.js",
@@ -17,11 +21,18 @@ SCRIPTS = (  # one scope, in this order
     "player.js",
     "picker.js",
     "cells.js",
+    "divider.js",
+    "rim.js",
+    "pair.js",
+    "heat.js",
+    "keybrush.js",
     "painter.js",
     "maskmenu.js",
     "settings.js",
+    "explain.js",
     "past.js",
     "whole.js",
+    "saving.js",
     "exchange.js",
 )
 SLOTS = 8  # as in exchange.js
@@ -36,14 +47,15 @@ def page_file(name: str) -> str:
 
 def painter(**settings: Any) -> gr.HTML:
     """The component. The server writes to it with ``post``; it triggers ``picture``, ``take``,
-    ``fit``, ``adopt``, ``recall``, ``forget``, ``extend`` and ``sight``.
+    ``fit``, ``adopt``, ``recall``, ``forget``, ``extend``, ``sight``, ``film`` and
+    ``difference``.
 
     A plain gr.HTML and not a subclass: gradio writes a stub file beside the source of every subclass.
     """
     slots = {f"slot{number}": None for number in range(SLOTS)}
     return gr.HTML(
         html_template=page_file("painter.html"),
-        js_on_load="\n".join(page_file(name) for name in SCRIPTS),
+        js_on_load="\n".join(["'use strict';", languages_script(), heat_script(), *map(page_file, SCRIPTS)]),
         apply_default_css=False,
         **slots,
         **settings,

@@ -29,7 +29,7 @@ function thumbButton(entry, index) {
   const button = document.createElement('button');
   button.type = 'button';
   button.title = doneText(entry.run);
-  button.setAttribute('aria-label', `Bring result ${index + 1} back`);
+  button.setAttribute('aria-label', t('Bring result {number} back', { number: index + 1 }));
   button.setAttribute('aria-current', String(entry.run === player.finished));
   button.append(entry.thumb);
   button.addEventListener('click', () => {

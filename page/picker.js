@@ -7,9 +7,17 @@ const WHY = {
   none: 'Looking which fits this picture best',
 };
 
+// How a prior draws, by its kind; what it cannot do is said here.
+const HOW = {
+  hourglass: 'Rewrites the whole region again and again, all cells at once (SUNDAE).',
+  authorshourglass: 'Rewrites the whole region again and again, all cells at once (SUNDAE).',
+  absorbing: 'Draws a few cells in each step; what is drawn stays (absorbing diffusion).',
+  autoregressive: 'Draws cell by cell from the top left; does not see what lies to the right and below.',
+};
+
 class Picker {
   constructor() {
-    this.grids = []; // resolution and cell of each model, in px; null for one that is not loaded
+    this.grids = []; // resolution and cell of each model, in px, and its prior; null for one that is not loaded
     this.clear();
     document.addEventListener('change', (event) => {
       if (!root.isConnected || !event.target.matches('#model input')) return;
@@ -48,6 +56,11 @@ class Picker {
     return this.grids[this.model] ?? null;
   }
 
+  learn(grids) {
+    this.grids = grids;
+    this.show();
+  }
+
   // What visitors call a model; nothing where there is only one.
   label(index) {
     return document.querySelector(`#model input[value="${index}"] + span`)?.textContent || '';
@@ -57,5 +70,10 @@ class Picker {
     for (const field of document.querySelectorAll('#model input')) field.checked = Number(field.value) === this.model;
     const why = document.querySelector('#model .why');
     if (why) why.textContent = this.chosen !== null ? WHY.chosen : this.picked !== null ? WHY.picked : WHY.none;
+    const about = document.querySelector('#model .about');
+    if (about) about.textContent = t(HOW[this.grid?.prior] || '');
+    for (const label of document.querySelectorAll('#model label')) {
+      label.title = t(HOW[this.grids[Number(label.querySelector('input').value)]?.prior] || '');
+    }
   }
 }

@@ -12,12 +12,13 @@ import gradio as gr
 def picker(labels: Sequence[str], **settings: Any) -> gr.HTML:
     """The component: empty for a single model. ``picker.js``, in the painter's scope, makes it work."""
     choices = [
-        f'<label><input type="radio" name="sundae-model" value="{index}"><span>{escape(label)}</span></label>'
+        f'<label><input type="radio" name="sundae-model" value="{index}"><span translate="no">{escape(label)}</span></label>'
         for index, label in enumerate(labels)
     ]
     field = (
         '<fieldset class="models"><legend>Model</legend>'
-        f'<div class="choices">{"".join(choices)}</div><p class="why" role="status"></p></fieldset>'
+        f'<div class="choices">{"".join(choices)}</div><p class="why" role="status"></p>'
+        '<p class="about" role="status"></p></fieldset>'
     )
     return gr.HTML(
         html_template=field if len(choices) > 1 else "", js_on_load=None, apply_default_css=False, **settings

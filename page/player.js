@@ -39,7 +39,7 @@ class Player {
     if (run !== this.run || !run) return;
     const crops = await Promise.all(frame.crops.map(loadImage));
     if (run !== this.run) return;
-    run.frames.push({ box: frame.box, crops, index: frame.index, total: frame.total });
+    run.frames.push({ box: frame.box, crops, index: frame.index, total: frame.total, heat: frame.heat });
     run.step = run.frames.length;
     this.draw(run);
     this.changed('frame', run);
@@ -85,6 +85,16 @@ class Player {
     if (!run || !run.step) return;
     const frame = run.frames[run.step - 1];
     pen.drawImage(clipped(frame.crops[run.choice], frame.box, run.hard), frame.box[0], frame.box[1]);
+  }
+
+  // The picture with a candidate in it, at the step that is looked at.
+  drawWhole(canvas, index) {
+    const frame = this.run.frames[this.run.step - 1];
+    canvas.width = this.base.width;
+    canvas.height = this.base.height;
+    const pen = canvas.getContext('2d');
+    pen.drawImage(this.base, 0, 0);
+    pen.drawImage(clipped(frame.crops[index], frame.box, this.run.hard), frame.box[0], frame.box[1]);
   }
 
   drawThumb(canvas, index, size = THUMB) {

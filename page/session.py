@@ -23,11 +23,14 @@ from page.checks import (
     more_settings,
     whole_number,
 )
-from page.events import Event, Numbers, crops, full_mask, jpeg_url, on_view, picture_url, view_size
+from page.events import Event, Numbers, crops, full_mask, jpeg_url, on_view, picture_url, sentence, view_size
 from page.gpu import Runner, run_here
+from page.heat import Heat
 from page.shelf import Shelf
 from page.sights import SIGHTS
+from page.trail import Trail
 from sundae.bundles import Model
+from sundae.changes import difference
 from sundae.fit import Fit
 from sundae.image import Picture, extend_picture, load_picture, read_settings, resize_rgb, save_picture
 from sundae.pipeline import Frame, Inpainter, Prepared
@@ -38,6 +41,7 @@ SETTLED = 1e-3  # share of the cells that become noise before more steps: practi
 SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 MAX_RIM = 4096  # px on one side
 PAST, PAST_PIXELS = 12, 60_000_000  # results that can be brought back, and pixels of their pictures
+PAST_TRAILS = 32_000_000  # bytes of their steps
 FORMER = 4  # pictures that "Use as input" has replaced and that can come back
 FORMER_PIXELS = 40_000_000  # of all of them together, unless a single one has more
 UNUSUAL = "The models know aligned faces; this picture may be something else."
@@ -52,6 +56,7 @@ class Result:
     frame: Frame
     order: Order
     config: SamplerConfig
+    trail: Trail
     began: dict[str, Any] | None = None  # settings of the result whose tokens it began with
     choice: int = 0
 
@@ -78,6 +83,7 @@ class Past:
     config: SamplerConfig
     began: dict[str, Any] | None
     step: SampleStep  # the last
+    trail: Trail
     earlier: list[dict[str, Any]]  # settings of the edits that are part of the picture
     choice: int
 
@@ -88,7 +94,7 @@ class Past:
     def result(self) -> Result:
         prepared = Inpainter(self.model).prepare(self.picture, self.order.mask)
         frame = Frame(self.step, prepared)
-        return Result(self.job, frame, self.order, self.config, self.began, self.choice)
+        return Result(self.job, frame, self.order, self.config, self.trail, self.began, self.choice)
 
 
 class Session:
@@ -223,7 +229,7 @@ class Session:
         event = self.event("picture", **view, status=status)
         self._shown = event["number"]
         history = {"way": way, "edits": len(self._earlier), "former": len(self._former)}
-        return {**event, **history, "note": " ".join(picture.notes)}
+        return {**event, **history, "note": " ".join(map(sentence, picture.notes))}
 
     # -- models -----------------------------------------------------------------------------------------
 
@@ -260,10 +266,11 @@ class Session:
 
     def order(self, mask_url: Any, seed: Any, steps: Any, candidates: Any, more: Any = None) -> Order:
         """Everything the page posted, checked. Raises ValueError with the first thing wrong."""
-        if self.picture is None:
+        picture = self.picture  # the visitor may leave meanwhile, and it goes
+        if picture is None:
             raise ValueError("There is no picture. Please load one.")
         return Order(
-            mask=full_mask(mask_from_url(mask_url, view_size(self.picture.size)), self.picture.size),
+            mask=full_mask(mask_from_url(mask_url, view_size(picture.size)), picture.size),
             seed=whole_number(seed, "The seed", 0, MAX_SEED),
             steps=whole_number(steps, "Steps", 1, MAX_STEPS),
             candidates=whole_number(candidates, "Candidates", 1, MAX_CANDIDATES),
@@ -278,14 +285,17 @@ class Session:
         prepared = inpainter.prepare(picture, order.mask)
         config, start = self._how(prepared, order)
         began = self.result.settings if start is not None and self.result else None
-        frames = run(prepared, config, order.seeds, start)
+        frames = run(prepared, config, order.seeds, start, True)
+        heat, trail = Heat(prepared), Trail(prepared)
         for count, frame in enumerate(frames, 1):
             if job != self._job:
                 frames.close()
                 return
+            trail.add(frame.step)
             shown = crops(frame.patches, frame.box, picture.size, frame.last)
-            yield self.event("frame", job=job, index=frame.index, total=frame.total, last=frame.last, **shown)
-            if frame.last and self._finish(Result(job, frame, order, config, began)):
+            shown |= {"last": frame.last, "heat": heat.step(frame)}
+            yield self.event("frame", job=job, index=frame.index, total=frame.total, **shown)
+            if frame.last and self._finish(Result(job, frame, order, config, trail, began)):
                 yield self._done(job, order, count, time.perf_counter() - started)
 
     def _how(self, prepared: Prepared, order: Order) -> tuple[SamplerConfig, Tensor | None]:
@@ -332,15 +342,17 @@ class Session:
 
     def _remember(self, result: Result) -> None:
         prepared = result.frame.prepared
-        about = (result.order, result.config, result.began, result.frame.step, list(self._earlier))
-        self._past.append(Past(result.job, prepared.model, prepared.picture, *about, result.choice))
-        while len(self._past) > PAST or (len(self._past) > 1 and self._past_pixels > PAST_PIXELS):
+        about = (result.order, result.config, result.began, result.frame.step, result.trail)
+        earlier = list(self._earlier)
+        self._past.append(Past(result.job, prepared.model, prepared.picture, *about, earlier, result.choice))
+        while len(self._past) > PAST or (len(self._past) > 1 and self._past_is_large):
             self._past.pop(0)
 
     @property
-    def _past_pixels(self) -> int:
-        pictures = {id(past.picture): past for past in self._past}
-        return sum(past.pixels for past in pictures.values())
+    def _past_is_large(self) -> bool:
+        pictures = {id(past.picture): past.pixels for past in self._past}
+        trails = sum(past.trail.bytes for past in self._past)
+        return sum(pictures.values()) > PAST_PIXELS or trails > PAST_TRAILS
 
     def recall(self, job: Any) -> Event:
         """An earlier result comes back with its picture, its mask and all its candidates."""
@@ -401,11 +413,42 @@ class Session:
         if not edits:
             raise ValueError("There is no result yet: paint, then press Redraw.")
         image = self.result.frame.image(self.result.choice) if self.result else self.picture.image
-        self._folder = self._folder or folder / secrets.token_hex(16)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"sundae-{edits[-1]['seed']}.png"
+        path = self._file(folder, f"sundae-{edits[-1]['seed']}.png")
         notes = save_png(image, path, self.picture, edits)
-        return self.event("file", path=str(path), name=path.name, note=" ".join(notes))
+        return self.event("file", path=str(path), name=path.name, note=" ".join(map(sentence, notes)))
+
+    def difference(self, folder: Path) -> Event:
+        """Write the chosen result less the picture that it was drawn in."""
+        result = self._chosen()
+        found = difference(result.picture, result.frame.image(result.choice))
+        path = self._file(folder, f"sundae-{result.settings['seed']}-changes.png")
+        found.image.save(path)
+        note = f"{found.pixels} pixels changed, by up to {found.largest} of 255: that much is white."
+        return self.event("file", path=str(path), name=path.name, note=note)
+
+    def film(self, form: Any, region: bool, folder: Path) -> Event:
+        """Write the steps of the chosen result as a film, of the redrawn region or of the whole picture."""
+        result = self._chosen()
+        data = result.trail.film(result.frame, result.choice, str(form), region)
+        path = self._file(folder, f"sundae-{result.settings['seed']}.{form}")
+        path.write_bytes(data)
+        return self.event("file", path=str(path), name=path.name, note="")
+
+    def _chosen(self) -> Result:
+        """The result, its choice as it is now."""
+        with self._lock:
+            if self.result is None:
+                raise ValueError("There is no result yet: paint, then press Redraw.")
+            return dataclasses.replace(self.result)
+
+    def _file(self, folder: Path, name: str) -> Path:
+        """Where a file for the visitor goes, which is removed with the session."""
+        with self._lock:
+            if self.closed:  # meanwhile, and nobody would remove the file
+                raise ValueError("This visit is over.")
+            self._folder = self._folder or folder / secrets.token_hex(16)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder / name
 
     def close(self) -> None:
         """Forget everything, files included; a running job stops."""

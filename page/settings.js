@@ -30,6 +30,18 @@ document.addEventListener('click', (event) => {
 
 const USUAL = { seed: '#seed input', steps: '#steps input[type=number]' };
 
+// The arrow keys go from one number of candidates to the next, as in any such choice: to the browser each of gradio's is
+// a choice of its own.
+document.addEventListener('keydown', (event) => {
+  const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (!by || !root.isConnected || !event.target.matches('#candidates input')) return;
+  const fields = [...document.querySelectorAll('#candidates input')];
+  const next = fields[fields.indexOf(event.target) + by];
+  next?.focus();
+  next?.click();
+  event.preventDefault();
+});
+
 // Seed, steps and candidates as they stand, with those below the others.
 function usualSettings() {
   const number = (selector) => Number(document.querySelector(selector)?.value);
@@ -74,6 +86,6 @@ function fromFile(about) {
   put('s-proportion', about.proportion_start < 1 ? Math.round(100 * about.proportion_start) : NaN);
   delete more['s-of'];
   delete more[''];
-  setMessage('This picture was saved by Sundae: its settings are filled in.');
+  setMessage(t('This picture was saved by Sundae: its settings are filled in.'));
   return { seed: about.seed, steps: about.steps, candidates: 1, more };
 }

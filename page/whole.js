@@ -26,8 +26,8 @@ const wholeActions = {
 
 function look(what) {
   awaited = what;
-  sight.querySelector('h2').textContent = SIGHTS[what];
-  sight.querySelector('p').textContent = what === 'strip' ? 'Drawing; this takes a while' : 'Looking';
+  sight.querySelector('h2').textContent = t(SIGHTS[what]);
+  sight.querySelector('p').textContent = what === 'strip' ? t('Drawing; this takes a while') : t('Looking');
   sight.querySelector('img').hidden = sight.querySelector('a').hidden = true;
   if (!sight.open) sight.showModal();
   trigger('sight', { what, model: picker.model });
@@ -40,7 +40,7 @@ function showSight(event) {
   image.hidden = link.hidden = !event.url;
   if (!event.url) return;
   image.src = link.href = event.url;
-  image.alt = SIGHTS[event.what];
+  image.alt = t(SIGHTS[event.what]);
   link.download = `sundae-${event.what}.jpg`;
 }
 
@@ -54,6 +54,6 @@ function rim([left, top, width, height]) {
 document.addEventListener('click', (event) => {
   const button = root.isConnected && event.target.closest('[data-whole]');
   if (!button) return;
-  if (state.busy) setMessage('The redraw is not done yet: wait for it, or cancel it first.');
+  if (state.busy) setMessage(t('The redraw is not done yet: wait for it, or cancel it first.'));
   else wholeActions[button.dataset.whole]();
 });

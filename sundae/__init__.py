@@ -17,12 +17,14 @@ from sundae.version import __version__
 
 if TYPE_CHECKING:
     from sundae.bundles import Model, load, models
+    from sundae.changes import difference
+    from sundae.films import film
     from sundae.fit import best_model
     from sundae.measure import bits, surprise_map
     from sundae.panels import strip
     from sundae.pipeline import Frame, Inpainter, Prepared, extend, generate, reconstruct
     from sundae.publish import push_to_hub, save_pretrained
-    from sundae.sampler import SamplerConfig, SampleStep, sample
+    from sundae.sampler import SamplerConfig, SampleStep, last_change, sample
 
 __all__ = [
     "Frame",
@@ -34,8 +36,11 @@ __all__ = [
     "__version__",
     "best_model",
     "bits",
+    "difference",
     "extend",
+    "film",
     "generate",
+    "last_change",
     "load",
     "models",
     "push_to_hub",
@@ -48,12 +53,14 @@ __all__ = [
 
 _HOMES = {
     "bundles": ("Model", "load", "models"),
+    "changes": ("difference",),
+    "films": ("film",),
     "fit": ("best_model",),
     "measure": ("bits", "surprise_map"),
     "panels": ("strip",),
     "pipeline": ("Frame", "Inpainter", "Prepared", "extend", "generate", "reconstruct"),
     "publish": ("push_to_hub", "save_pretrained"),
-    "sampler": ("SamplerConfig", "SampleStep", "sample"),
+    "sampler": ("SamplerConfig", "SampleStep", "last_change", "sample"),
 }
 
 

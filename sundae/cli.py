@@ -38,12 +38,14 @@ from sundae import masks
 from sundae.bundles import DEFAULT_MODEL, Model, load, locate, models, weights_folder
 from sundae.checkpoint import PRIORS, TOKENIZERS, part_files, read_part, read_parts
 from sundae.convert.detect import FORMATS
+from sundae.films import film, film_format
 from sundae.fit import model_size
 from sundae.image import MAX_SIDE, MIN_SIDE, Picture
 from sundae.measure import bits, surprise_map
 from sundae.outputs import (
     Report,
     all_or_nothing,
+    check_films,
     check_frames,
     check_targets,
     frame_saver,
@@ -52,6 +54,7 @@ from sundae.outputs import (
     publish,
     rehearse,
     save,
+    save_film,
     save_image,
 )
 from sundae.panels import MAX_PANELS, PANELS, SIDE, side_by_side, strip
@@ -180,6 +183,9 @@ def add_inpaint(commands: Any) -> None:
     text = "rewrite a token when any, or all, of its pixels are white (any)"
     add("--mask-rule", choices=("any", "all"), default="any", help=text)
     add("--frames", metavar="DIR", type=Path, help="new folder for every step as a PNG")
+    text = "film of the steps to write, .webp, .gif or .mp4 (with ffmpeg); named by seeds as the output is"
+    add("--film", metavar="FILM", type=Path, help=text)
+    add("--film-of", choices=("picture", "region"), default="picture", help="what the film shows (picture)")
 
 
 def add_sample(commands: Any) -> None:
@@ -364,6 +370,8 @@ def inpaint(options: argparse.Namespace) -> tuple[Report, Lines]:
     check_targets(list(targets.values()), options.overwrite)
     inputs = [Path(options.image), Path(options.mask)]
     check_frames(options.frames, list(targets.values()), inputs, options.overwrite)
+    reels = numbered(options.film, options.seed, options.candidates) if options.film else {}
+    check_films(list(reels.values()), list(targets.values()), options.overwrite)
     with clock.measure("prepare"):
         picture = images.load_picture(options.image)
         hole = masks.load_mask(options.mask, picture.size)
@@ -377,12 +385,17 @@ def inpaint(options: argparse.Namespace) -> tuple[Report, Lines]:
     config = sampler_config(options, prepared.defaults)
     abouts = {seed: prepared.settings(config, seed) for seed in targets}
     with hidden_folder(options.frames) as hidden, progress(config, len(targets)) as bar:
-        finals = {}
+        finals, films = {}, {}
         for seed, about in abouts.items():
-            keep = frame_saver(hidden, about, len(targets) > 1)
+            keep, reel = frame_saver(hidden, about, len(targets) > 1), Reel()
             with clock.measure("sample"):
-                finals[seed] = last_frame(prepared.run(config, [seed]), bar, keep)
+                finals[seed] = last_frame(prepared.run(config, [seed]), bar, keep, reel if reels else None)
+            if reels:
+                with clock.measure("film"):
+                    form = film_format(reels[seed])
+                    films[seed] = film(reel.frames, form, region=options.film_of == "region")
         with clock.measure("save"), all_or_nothing() as undo:
+            shown = [save_film(films[seed], reels[seed], undo) for seed in films]
             outputs = [save(finals[s], targets[s], abouts[s], options.overwrite, undo) for s in targets]
             kept = publish(hidden, options.frames, undo) if hidden else 0
     report = base_report(options, model, picture, outputs, clock) | {
@@ -393,6 +406,7 @@ def inpaint(options: argparse.Namespace) -> tuple[Report, Lines]:
         "window": vars(prepared.window) | {"box": vars(prepared.window.box)},
         "tokens": {"redrawn": int(prepared.token_mask.sum()), "all": prepared.token_mask.numel()},
         "frames": {"folder": str(options.frames), "count": kept} if options.frames else None,
+        "films": shown,
     }
     return report, summary(report)
 
@@ -673,12 +687,22 @@ def load_model(options: argparse.Namespace, clock: Clock) -> Model:
         return load(options.model, options.device)
 
 
-def last_frame(frames: Iterator[Frame], bar: tqdm, keep: Callable[[Frame], None] | None = None) -> Frame:
+class Reel:
+    """Keeps the frames of a run without what they have decoded: a film decodes those that it shows."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+    def __call__(self, frame: Frame) -> None:
+        self.frames.append(Frame(frame.step, frame.prepared))
+
+
+def last_frame(frames: Iterator[Frame], bar: tqdm, *keepers: Callable[[Frame], None] | None) -> Frame:
     """Drain a run; each frame moves the bar and may be kept."""
     before, frame = bar.n, None
     for frame in frames:
         bar.update(before + frame.index - bar.n)
-        if keep:
+        for keep in filter(None, keepers):
             keep(frame)
     assert frame is not None, "a run yields its start at least"
     bar.update(before + frame.total - bar.n)
@@ -722,6 +746,7 @@ def summary(report: Report) -> Lines:
         lines.append(line)
     if report.get("frames"):
         lines.append(f"{report['frames']['folder']}: {report['frames']['count']} frames")
+    lines += [f"{shown['path']}: {shown['bytes'] / 1e6:.2f} MB" for shown in report.get("films", [])]
     model, seconds = report["model"], report["seconds"]
     spent = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if name != "total")
     lines.append(f"{model['name']} ({model['hash']}) in {seconds['total']:.1f} s: {spent}")

@@ -3,6 +3,7 @@ with the losses of the other priors: cross-entropies of cells, and draws from wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -166,6 +167,7 @@ def draw_cells(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    unsure: Tensor | None = None,
 ) -> Tensor:
     """A sample of N cells' codes, one depth after the other: int64 ``(N, q)``.
 
@@ -176,14 +178,20 @@ def draw_cells(
         uniforms: ``(N, q)`` in [0, 1).
         temperature: what the logits are divided by.
         top_k, top_p: as :func:`keep_likely`.
+        unsure: float32 ``(N,)``, written to: how unsure the network is of each cell, in bits per token. The mean
+            entropy of its own distributions of the codes (temperature 1, nothing ruled out), each given the codes
+            drawn before it; from 0 to log2(K).
 
     Raises:
         ValueError: as :func:`invert_cdf`.
     """
     drawn = torch.empty_like(current)
     for j in range(denoiser.depth):
-        logits = denoiser.logits(hidden, current, drawn[:, :j]).float() / temperature
-        drawn[:, j] = invert_cdf(keep_likely(logits, top_k, top_p), uniforms[:, j])
+        logits = denoiser.logits(hidden, current, drawn[:, :j]).float()
+        drawn[:, j] = invert_cdf(keep_likely(logits / temperature, top_k, top_p), uniforms[:, j])
+        if unsure is not None:
+            bits = torch.special.entr(logits.softmax(-1)).sum(-1) / math.log(2)
+            unsure.copy_(bits / denoiser.depth if j == 0 else unsure + bits / denoiser.depth)
     return drawn
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sundae import image as images
 from sundae.checkpoint import file_hash
+from sundae.films import film_format
 from sundae.image import MIN_SIDE, Picture
 from sundae.pipeline import Frame
 from sundae.sampler import MAX_SEED
@@ -180,6 +181,27 @@ def save(frame: Frame, target: Path, about: Report, overwrite: bool, undo: conte
     """Save the last frame of a run."""
     saved = save_image(frame.image(), frame.prepared.picture, target, about, overwrite, undo)
     return saved | {"seed": about["seed"], "steps": frame.index, "converged": bool(frame.converged.all())}
+
+
+def check_films(reels: list[Path], outputs: list[Path], overwrite: bool) -> None:
+    """Raises ValueError if a film cannot be made here or would take an output's place, or as
+    :func:`check_targets`."""
+    for reel in reels:
+        film_format(reel)
+        if os.path.realpath(reel) in [os.path.realpath(output) for output in outputs]:
+            raise ValueError(f"expected another name for the film than the output's, got {str(reel)!r}")
+    check_targets(reels, overwrite)
+
+
+def save_film(data: bytes, target: Path, undo: contextlib.ExitStack) -> Report:
+    """Save a film; ``undo`` takes it away again, unless it replaced another."""
+    if not os.path.lexists(target):
+        undo.callback(target.unlink, missing_ok=True)
+    place = Path(os.path.realpath(target))
+    with passing_folder(place.parent) as folder:
+        (folder / place.name).write_bytes(data)
+        os.replace(folder / place.name, place)
+    return {"path": str(target), "sha256": file_hash(target), "bytes": len(data)}
 
 
 def save_image(

@@ -200,6 +200,7 @@ class Prepared:
         every: int = 1,
         start: Tensor | None = None,
         batch_size: int = 1,
+        uncertainty: bool = False,
     ) -> Iterator[Frame]:
         """Yield the noised start, then a frame for every ``every``-th step and always for the last.
 
@@ -214,6 +215,8 @@ class Prepared:
                 earlier step. Without them the variation is of what the picture shows under the mask.
             batch_size: candidates, or windows of a canvas, that pass through the prior together. More is faster on
                 a GPU, where sums may round differently.
+            uncertainty: have ``frame.step.uncertainty`` tell how unsure the prior was of each cell; see
+                :meth:`sundae.priors.contract.Prior.sample`. The frames are the same.
 
         Raises:
             ValueError: for bad seeds, ``every`` or ``batch_size`` below 1 or a ``start`` of another grid, before
@@ -229,7 +232,7 @@ class Prepared:
         check_batch_size(batch_size)
         if start is not None:
             self._check_start(start, len(seeds))
-        return self._frames(config, seeds, interval, start, batch_size)
+        return self._frames(config, seeds, interval, start, batch_size, uncertainty)
 
     def _check_start(self, start: Tensor, samples: int) -> None:
         if not isinstance(start, Tensor):
@@ -242,12 +245,19 @@ class Prepared:
             )
 
     def _frames(
-        self, config: SamplerConfig, seeds: list[int], every: int, start: Tensor | None, batch_size: int
+        self,
+        config: SamplerConfig,
+        seeds: list[int],
+        every: int,
+        start: Tensor | None,
+        batch_size: int,
+        uncertainty: bool,
     ) -> Iterator[Frame]:
         tokens = self.tokens if start is None else torch.where(self.token_mask[..., None], start, self.tokens)
         if start is None and config.strength < 1:
             tokens = torch.where(self.token_mask[..., None], self.visible_tokens, tokens)
-        for step in prior_of(self.model).sample(tokens, self.token_mask, config, seeds, batch_size):
+        given = (tokens, self.token_mask, config, seeds, batch_size)
+        for step in prior_of(self.model).sample(*given, uncertainty=uncertainty):
             if step.last or step.index % every == 0:
                 yield Frame(step, self)
 

@@ -114,6 +114,9 @@ class SampleStep:
     converged: Tensor  # bool (B,): samples that have settled and will not change any more
     temperature: float
     proportion: float
+    uncertainty: Tensor | None = (
+        None  # float32 (B, h, w) bits per token, if asked for; see priors/contract.py
+    )
 
     @property
     def last(self) -> bool:
@@ -186,6 +189,7 @@ def sample(
     seeds: int | Sequence[int],
     batch_size: int = 1,
     labels: Sequence[int] | Tensor | None = None,
+    uncertainty: bool = False,
 ) -> Iterator[SampleStep]:
     """Rewrite the hidden tokens; yields the noised start and then every update.
 
@@ -198,6 +202,7 @@ def sample(
         batch_size: samples that pass through the network together. At 1 a sample is the same bit for bit
             alone and beside others; more is faster on a GPU, where sums may round differently.
         labels: one class per sample, for a denoiser with classes; by default none is asked for.
+        uncertainty: tell of each step how unsure the denoiser was; see :meth:`sundae.priors.contract.Prior.sample`.
 
     Raises:
         ValueError: if shapes disagree, a mask is empty, a seed, label or batch size is bad, or ``top_k`` is more
@@ -215,16 +220,10 @@ def sample(
         [n.apply(s, m, config.noise_rate(0)) for n, s, m in zip(noises, state, mask, strict=True)]
     )
     converged = torch.zeros(len(seeds), dtype=torch.bool)
+    unsure = torch.full(mask.shape, math.nan, device=tokens.device) if uncertainty else None
     missed = mask.flatten(1).sum(1).double().cpu()  # expected cells not visited since the sample last changed
-    yield SampleStep(
-        0,
-        config.steps,
-        start.clone(),
-        (start != state).any(-1),
-        converged.clone(),
-        config.temperature_start,
-        1.0,
-    )
+    noised = (start.clone(), (start != state).any(-1), converged.clone())
+    yield SampleStep(0, config.steps, *noised, config.temperature_start, 1.0, copy_of(unsure))
     state = start
     for index in range(1, config.steps + 1):
         (temperature, proportion), noise_rate = config.schedule(index), config.noise_rate(index)
@@ -234,7 +233,8 @@ def sample(
             hidden = denoiser.hidden(state[some], known[some], *(c[some] for c in conditions))
             for b, features in zip(some, hidden, strict=True):
                 stays = mask[b] & ~noises[b].chosen(mask[b], noise_rate)
-                rewritten = update(denoiser, features, state[b], stays, config, index, generators[b])
+                bits = None if unsure is None else unsure[b]
+                rewritten = update(denoiser, features, state[b], stays, config, index, generators[b], bits)
                 following[b] = noises[b].apply(rewritten, mask[b], noise_rate)
         changed = (following != state).any(-1)
         moved = changed.flatten(1).any(1).cpu() | (noise_rate > 0)
@@ -243,11 +243,32 @@ def sample(
         if config.early_stop:
             converged = converged | (missed < STOP_RISK)
         state = following
-        yield SampleStep(
-            index, config.steps, state.clone(), changed, converged.clone(), temperature, proportion
-        )
+        reached = (state.clone(), changed, converged.clone())
+        yield SampleStep(index, config.steps, *reached, temperature, proportion, copy_of(unsure))
         if bool(converged.all()):
             return
+
+
+def copy_of(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.clone()
+
+
+def last_change(step: SampleStep, before: Tensor | None = None) -> Tensor:
+    """In which step each cell last changed, up to this one: int64 ``(B, h, w)``, 0 for none since the noised start.
+
+    For maps of a run, which gives one after the other::
+
+        when = None
+        for frame in prepared.run():
+            when = sundae.last_change(frame.step, when)
+
+    Args:
+        step: of a run whose every step is seen.
+        before: the answer for the step before; None for the first.
+    """
+    if before is None:
+        before = torch.zeros(step.changed.shape, dtype=torch.int64, device=step.changed.device)
+    return torch.where(step.changed, step.index, before)
 
 
 def expand_batch(tokens: Tensor, token_mask: Tensor, samples: int) -> tuple[Tensor, Tensor]:
@@ -291,11 +312,13 @@ def update(
     config: SamplerConfig,
     index: int,
     generator: torch.Generator,
+    unsure: Tensor | None = None,
 ) -> Tensor:
     """Step ``index`` of one grid: draw every code of the chosen cells of ``mask (h, w)`` from ``softmax(logits / T)``.
 
     The mask need not hold cells that go back to their noise. The numbers are drawn for the whole grid, so what
-    one cell gets does not depend on the mask's shape.
+    one cell gets does not depend on the mask's shape. How unsure the denoiser is of the chosen cells is written to
+    ``unsure``, float32 ``(h, w)``.
     """
     temperature, proportion = config.schedule(index)
     chance = torch.rand(mask.shape, generator=generator).to(mask.device)
@@ -304,9 +327,12 @@ def update(
     if not bool(chosen.any()):
         return tokens
     following = tokens.clone()
+    bits = None if unsure is None else unsure[chosen]
     following[chosen] = draw_in_parts(
-        denoiser, hidden[chosen], tokens[chosen], uniforms[chosen], temperature, config
+        denoiser, hidden[chosen], tokens[chosen], uniforms[chosen], temperature, config, bits
     )
+    if unsure is not None and bits is not None:
+        unsure[chosen] = bits
     return following
 
 
@@ -317,8 +343,15 @@ def draw_in_parts(
     uniforms: Tensor,
     temperature: float,
     config: SamplerConfig,
+    unsure: Tensor | None = None,
 ) -> Tensor:
     """A sample of N cells' codes, int64 ``(N, q)``, of so many cells at a time that memory stays bounded; see
     :func:`sundae.objective.draw_cells`."""
-    parts = zip(hidden.split(MAX_CELLS), current.split(MAX_CELLS), uniforms.split(MAX_CELLS), strict=True)
-    return torch.cat([draw_cells(denoiser, *part, temperature, config.top_k, config.top_p) for part in parts])
+    pieces = [tensor.split(MAX_CELLS) for tensor in (hidden, current, uniforms)]
+    bits = [None] * len(pieces[0]) if unsure is None else unsure.split(MAX_CELLS)
+    return torch.cat(
+        [
+            draw_cells(denoiser, h, c, u, temperature, config.top_k, config.top_p, some)
+            for h, c, u, some in zip(*pieces, bits, strict=True)
+        ]
+    )

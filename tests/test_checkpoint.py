@@ -341,7 +341,9 @@ def test_a_prior_can_have_settings_of_its_own(bundle, tmp_path):
     assert sundae.load(bundle).prior.settings_for(16) == Hourglass.defaults
 
 
-@pytest.mark.parametrize("settings", [{"heat": 1}, {"steps": 0}, {"steps": "many"}, [], 3, None, {"top_p": 2}])
+@pytest.mark.parametrize(
+    "settings", [{"heat": 1}, {"steps": 0}, {"steps": "many"}, [], 3, None, {"top_p": 2}]
+)
 def test_settings_that_the_sampler_does_not_know_are_refused(bundle, settings):
     edit(bundle, lambda content: content["parts"]["prior"].update(sampler=settings))
     refused(bundle, "expected settings of the sampler")

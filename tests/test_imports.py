@@ -75,10 +75,12 @@ ALLOWED = {  # siblings that a module may know
     "convert.writing": {"bundles", "card", "checkpoint", "tokenizer", "convert.reading", "priors.contract"},
     "bundles": {"checkpoint", "convert.reading", "hub", "priors.contract", "tokenizer"},
     "pipeline": {"window", "image", "masks", "bundles", "fit", "priors.contract", "sampler", "version"},
+    "changes": {"image"},
+    "films": {"window", "image", "pipeline", "sampler"},
     "panels": {"image", "bundles", "pipeline", "sampler"},
     "measure": {"image", "bundles", "pipeline", "priors.contract"},
     "fit": {"image", "bundles"},
-    "outputs": {"image", "checkpoint", "pipeline", "sampler"},
+    "outputs": {"films", "image", "checkpoint", "pipeline", "sampler"},
     "card": {"bundles", "pipeline"},
     "publish": {"bundles", "card", "checkpoint", "convert.reading", "hub", "pipeline"},
 }

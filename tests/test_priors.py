@@ -489,7 +489,7 @@ def test_parts_are_not_mixed_up(tmp_path):
 
 
 def test_shipped_priors_are_small_enough_for_git(tmp_path):
-    """The three of the box have about as many parameters, and files below 10 MB."""
+    """Files below 10 MB; the two for comparison have no advantage in parameters."""
     sizes = {}
     for name in ("", "-absorbing", "-autoregressive"):
         options = benchmark.read(runs.CONFIGS / f"prior-illustrated{name}.toml")
@@ -499,7 +499,7 @@ def test_shipped_priors_are_small_enough_for_git(tmp_path):
         files = list((tmp_path / f"x{name}").glob("*.safetensors"))
         assert all(file.stat().st_size < 10_000_000 for file in files)
         assert type(load_prior(tmp_path / f"x{name}")) is type(prior)
-    assert max(sizes.values()) < 1.1 * min(sizes.values())
+    assert max(sizes.values()) < 1.1 * sizes[""]
 
 
 def test_every_prior_keeps_the_contract():

@@ -100,7 +100,7 @@ def test_everything_that_runs_the_model_waits_in_one_bounded_queue():
     assert demo._queue.max_size == app.WAITING == 20
     queued = [each for each in demo.fns.values() if each.queue and each.fn is not None]
     queued = [each for each in queued if each.name != "leave"]  # of a closing tab: gradio never queues that
-    assert [each.name for each in queued] == ["redraw", "seen", "inpaint"]
+    assert [each.name for each in queued] == ["redraw", "seen", "filmed", "inpaint", "sample", "reconstruct"]
     assert {(each.concurrency_id, each.concurrency_limit) for each in queued} == {("model", 1)}
 
 
@@ -211,9 +211,9 @@ def asked(
     Image.fromarray(hole).save(folder / "mask.png")
     client = Client(url, verbose=False, download_files=str(folder), analytics_enabled=False)
     files = {name: handle_file(str(folder / f"{name}.png")) for name in ("image", "mask")}
-    answer = client.predict(**files, **settings, api_name="/inpaint")
+    path, _ = client.predict(**files, **settings, api_name="/inpaint")
     client.close()
-    with Image.open(answer["path"] if isinstance(answer, dict) else answer) as png:
+    with Image.open(path) as png:
         return np.asarray(png.convert("RGB")), json.loads(png.info["sundae"])
 
 

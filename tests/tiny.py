@@ -205,5 +205,5 @@ class Counted:
         self.calls += len(tokens)
         return self.denoiser.hidden(tokens, known)
 
-    def sample(self, *arguments):
-        return sample(self, *arguments)
+    def sample(self, *arguments, **options):
+        return sample(self, *arguments, **options)

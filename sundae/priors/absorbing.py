@@ -127,6 +127,7 @@ class Absorbing(Hourglass):
         seeds: int | Sequence[int],
         batch_size: int = 1,
         labels: Sequence[int] | Tensor | None = None,
+        uncertainty: bool = False,
     ) -> Iterator[SampleStep]:
         """Unmask the hidden cells in random order; t begins at their number and falls in even steps.
 
@@ -135,7 +136,7 @@ class Absorbing(Hourglass):
         SUNDAE's: here a cell is written once. Grids larger than the prior's own are seen through windows, as by
         :meth:`sundae.hourglass.Hourglass.sample`. See :meth:`sundae.priors.contract.Prior.sample`.
         """
-        filling = Filling(tokens, token_mask, config, seeds, self.codebook_size, raster=False)
+        filling = Filling(tokens, token_mask, config, seeds, self.codebook_size, False, uncertainty)
         conditions = check_labels(labels, len(filling.counts), tokens.device)
         check_batch_size(batch_size)
         denoiser = over_grid(self, self.config.grid, tokens, config, batch_size)
@@ -155,6 +156,7 @@ class Absorbing(Hourglass):
         hidden = denoiser.hidden(state, ~filling.hidden[some], *labels)
         for b, features in zip(some, hidden, strict=True):
             cells = filling.turn(b, index)
+            bits = None if filling.unsure is None else filling.unsure[b, cells]
             filling.tokens[b, cells] = draw_in_parts(
                 denoiser,
                 features[cells],
@@ -162,7 +164,10 @@ class Absorbing(Hourglass):
                 filling.uniforms[b, cells],
                 filling.temperature(b, index),
                 filling.config,
+                bits,
             )
+            if filling.unsure is not None and bits is not None:
+                filling.unsure[b, cells] = bits
 
     @torch.no_grad()
     def surprise(

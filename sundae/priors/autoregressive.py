@@ -250,6 +250,7 @@ class Autoregressive(Prior):
         seeds: int | Sequence[int],
         batch_size: int = 1,
         labels: Sequence[int] | Tensor | None = None,
+        uncertainty: bool = False,
     ) -> Iterator[SampleStep]:
         """Draw the hidden cells in raster order; ``config.steps`` says in how many parts of equal size they come.
 
@@ -258,7 +259,7 @@ class Autoregressive(Prior):
         and early stopping are SUNDAE's: here a cell is written once. See
         :meth:`sundae.priors.contract.Prior.sample`.
         """
-        filling = Filling(tokens, token_mask, config, seeds, self.codebook_size, raster=True)
+        filling = Filling(tokens, token_mask, config, seeds, self.codebook_size, True, uncertainty)
         check_batch_size(batch_size)
         checked = check_labels(labels, len(filling.counts), tokens.device)
         conditions = self.conditions(filling.tokens, *(checked or (None,)))
@@ -391,6 +392,7 @@ class Writer:
         if self.reader is None or self.reader.view != view:  # what is remembered belongs to places in a view
             self.reader = Reader(self.prior, view, grid, self.conditions)
         features = self.reader.read(state, view.place(row, column) + 1)[:, -1]
+        bits = None if filling.unsure is None else filling.unsure[some, row, column]
         filling.tokens[some, row, column] = draw_cells(
             self.prior,
             features,
@@ -399,7 +401,10 @@ class Writer:
             temperature,
             config.top_k,
             config.top_p,
+            bits,
         )
+        if filling.unsure is not None and bits is not None:
+            filling.unsure[some, row, column] = bits
 
 
 def alike(filling: Filling, batch_size: int) -> list[list[int]]:

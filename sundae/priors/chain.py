@@ -38,11 +38,12 @@ class ChainPrior(Prior):
         seeds: int | Sequence[int],
         batch_size: int = 1,
         labels: Sequence[int] | Tensor | None = None,
+        uncertainty: bool = False,
     ) -> Iterator[SampleStep]:
         """Rewrite the hidden tokens, all at once in every step; see :func:`sundae.sampler.sample`. On a grid larger
         than the prior's own by windows, ``batch_size`` of them together; see :class:`sundae.canvas.Canvas`."""
         denoiser = over_grid(self, self.config.grid, tokens, config, batch_size)
-        return sample(denoiser, tokens, token_mask, config, seeds, batch_size, labels)
+        return sample(denoiser, tokens, token_mask, config, seeds, batch_size, labels, uncertainty)
 
     def surprise(
         self,

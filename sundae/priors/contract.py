@@ -129,6 +129,7 @@ class Prior(nn.Module, ABC):
         seeds: int | Sequence[int],
         batch_size: int = 1,
         labels: Sequence[int] | Tensor | None = None,
+        uncertainty: bool = False,
     ) -> Iterator[SampleStep]:
         """Rewrite the hidden tokens; yields the noised start and then every update.
 
@@ -141,6 +142,10 @@ class Prior(nn.Module, ABC):
             seeds: one per sample, B of them.
             batch_size: samples that pass through the network together.
             labels: one per sample; by default none is asked for.
+            uncertainty: tell of each step how unsure the prior was of each cell when it last drew it: float32
+                ``(B, h, w)`` bits per token, the mean entropy of its own distributions of the cell's codes, from 0
+                to log2(K). NaN where it has drawn nothing yet: in known cells, and in those that still are noise.
+                The samples are the same bit for bit.
 
         Raises:
             ValueError: if a shape, seed, label or setting is wrong, or the logits are not finite.

@@ -16,6 +16,7 @@ from sundae.sampler import (
     SampleStep,
     check_seeds,
     check_top_k,
+    copy_of,
     expand_batch,
 )
 
@@ -47,6 +48,7 @@ class Filling:
         seeds: one per sample, B of them.
         codebook_size: K.
         raster: write row by row; otherwise in random order.
+        uncertainty: keep how unsure the prior was of each cell; see :meth:`sundae.priors.contract.Prior.sample`.
 
     Raises:
         ValueError: if shapes disagree, a mask is empty, a seed is bad, there are more steps than tokens, or
@@ -61,6 +63,7 @@ class Filling:
         seeds: int | Sequence[int],
         codebook_size: int,
         raster: bool,
+        uncertainty: bool = False,
     ):
         checked = check_seeds(seeds)
         self.given, self.hidden = expand_batch(tokens, token_mask, len(checked))
@@ -85,6 +88,9 @@ class Filling:
         self.tokens = torch.where(self.written[..., None], codes, self.given)
         self.configs = [fit_steps(config, n) for n in self.counts]
         self.config = config
+        self.unsure = (
+            torch.full(self.hidden.shape, math.nan, device=tokens.device) if uncertainty else None
+        )  # float32 (B, h, w)
 
     def done(self, b: int, index: int) -> int:
         """Cells of sample ``b`` that are written after step ``index``: even shares, so that every step writes."""
@@ -124,6 +130,7 @@ class Filling:
                 torch.tensor([index >= config.steps for config in self.configs]),
                 self.temperature(longest, max(1, index)),
                 share,
+                copy_of(self.unsure),
             )
 
 

@@ -9,31 +9,19 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from launching import FLAGS, find_chromium, free_port, wait_until_up
 from painter_page import PainterPage
-from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
-from tiny import save_flat_bundle
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from tiny import save_flat_bundle, save_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DEVICES = {
     "desktop": {"viewport": {"width": 1280, "height": 860}},
     "phone": {
@@ -43,7 +31,6 @@ DEVICES = {
         "device_scale_factor": 2,
     },
 }
-START_LIMIT = 120  # s, on a machine with much else to do
 
 
 class Server:
@@ -51,39 +38,6 @@ class Server:
 
     def __init__(self, url: str, log: Path, files: Path, examples: list[Path]) -> None:
         self.url, self.log, self.files, self.examples = url, log, files, examples
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def find_chromium(playwright: Playwright) -> str:
-    """CHROMIUM, or one on the path, or playwright's own; a failed test, never a skipped one, if there is none."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    own = playwright.chromium.executable_path
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    found = found or (own if Path(own).exists() else None)
-    if not found:
-        pytest.fail(
-            "no browser: install chromium or name one in the CHROMIUM environment variable", pytrace=False
-        )
-    return found
-
-
-def wait_until_up(url: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            urllib.request.urlopen(url, timeout=2).read(1)
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    process.terminate()
-    pytest.fail(f"app.py did not come up:\n{log.read_text()[-3000:]}", pytrace=False)
 
 
 def example_folder(extra: list[str]) -> Path:
@@ -124,7 +78,15 @@ def quick_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     models = [
         save_flat_bundle(folder / name, value, 20) for name, value in (("night-32", -0.6), ("day-32", 0.6))
     ]
-    with running(folder, ["--model", *map(str, models)]) as started:
+    with running(folder, ["--mcp", "--model", *map(str, models)]) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def lively_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With a tiny model whose candidates and steps look unlike each other, which those of ``quick_server`` do not."""
+    folder = tmp_path_factory.mktemp("lively-server")
+    with running(folder, ["--model", str(save_tiny_bundle(folder / "tiny"))]) as started:
         yield started
 
 

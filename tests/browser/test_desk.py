@@ -396,3 +396,17 @@ def test_the_box_offers_what_can_redraw_the_default_first(tmp_path, monkeypatch)
 )
 def test_models_have_short_names(names, expected):
     assert labels(names) == expected
+
+
+def test_a_visitor_may_leave_while_the_mask_is_read(session, monkeypatch):
+    """The job then finds no picture, which is no fault of the program's."""
+    read = sessions.mask_from_url
+
+    def leaves(*given):
+        session.close()
+        return read(*given)
+
+    monkeypatch.setattr(sessions, "mask_from_url", leaves)
+    order = session.order(posted(hole()), 1, 2, 1)
+    with pytest.raises(ValueError, match="There is no picture"):
+        list(session.redraw(Inpainter(tiny_model()), order))

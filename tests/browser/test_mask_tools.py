@@ -272,3 +272,39 @@ def test_help_lists_the_keys(tab):
     tab.press("Delete")  # keys of the painter do nothing meanwhile
     tab.press("Escape")
     assert not sheet.is_visible()
+
+
+# -- what comes in the middle of a stroke --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tool", ["b", "r"])
+def test_a_stroke_is_over_when_another_picture_comes(tab, tool):
+    """With the pointer still down: nothing of it is painted on the new picture, and no error is told."""
+    mouse, pictures = tab.page.mouse, tab.count("pictures")
+    tab.press(tool)
+    mouse.move(*tab.place((300, 300)))
+    mouse.down()
+    mouse.move(*tab.place((500, 400)), steps=3)
+    tab.page.evaluate("document.querySelector('.examples [data-index=\"1\"]').click()")
+    tab.wait_for_count("pictures", pictures + 1)
+    mouse.move(*tab.place((600, 700)), steps=3)
+    mouse.up()
+    assert not tab.mask().any()
+    tab.stroke((300, 300), (500, 400))
+    assert tab.mask()[350, 400]
+
+
+def test_a_shape_is_over_when_a_job_begins(tab):
+    """The hole is being drawn in, so its mask stays as it was asked for."""
+    tab.set_steps(6)
+    drag(tab, "r", *SQUARE)
+    before, mouse = tab.mask(), tab.page.mouse
+    mouse.move(*tab.place((600, 600)))
+    mouse.down()
+    mouse.move(*tab.place((800, 800)), steps=3)
+    tab.press("Enter")
+    tab.page.wait_for_selector(".sundae[data-busy='1']")
+    mouse.up()
+    tab.results += 1
+    tab.wait_for_text("#status", f"Done {tab.results} ")
+    assert np.array_equal(tab.mask(), before)

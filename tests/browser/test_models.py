@@ -71,6 +71,13 @@ def test_the_visitor_may_choose_another_and_that_stays_with_the_picture(tab):
     assert (model(tab), tab.text("#model .why")) == ("Night", PICKED)
 
 
+def test_each_model_says_how_it_draws(tab):
+    load(tab, 50, "dark.png")
+    assert tab.text("#model .about").startswith("Rewrites the whole region again and again")
+    for label in tab.page.locator("#model label").all():
+        assert label.get_attribute("title") == tab.text("#model .about")  # both are of one kind here
+
+
 def test_a_redraw_before_the_pick_is_known_waits_for_it(tab):
     """The page has not heard which model fits; the server finds out before it draws."""
     load(tab, 210, "bright.png")

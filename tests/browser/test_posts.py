@@ -7,7 +7,6 @@ import io
 
 import numpy as np
 import pytest
-from gradio_client import Client, handle_file
 from PIL import Image
 
 from page.events import full_mask
@@ -127,21 +126,3 @@ def test_what_is_no_picture_is_refused_and_the_old_one_stays(tab):
     assert np.array_equal(tab.mask(), before)
     tab.set_steps(1)
     tab.redraw()
-
-
-def test_programs_can_inpaint(server, tmp_path):
-    image, hole = gradient(320, 256), np.zeros((256, 320), np.uint8)
-    hole[96:160, 64:200] = 255
-    image.save(tmp_path / "image.png")
-    Image.fromarray(hole).save(tmp_path / "mask.png")
-    client = Client(server.url, verbose=False, download_files=str(tmp_path / "got"))
-    files = {name: handle_file(tmp_path / f"{name}.png") for name in ("image", "mask")}
-    answer = client.predict(**files, seed=3, steps=2, api_name="/inpaint")
-    result = Image.open(answer["path"] if isinstance(answer, dict) else answer)
-    assert result.size == image.size
-    assert result.format == "PNG"
-    changed = (np.asarray(result.convert("RGB")) != np.asarray(image)).any(-1)
-    assert changed.any()
-    assert not changed[hole == 0].any()
-    with pytest.raises(Exception, match="Steps must be"):
-        client.predict(**files, seed=3, steps=0, api_name="/inpaint")

@@ -74,8 +74,37 @@ def test_an_extended_picture_keeps_its_pixels(tab, whole):
     tab.redraw()
     image, _ = tab.download()
     assert image.size == (1152, 1088)
-    for side in ("left", "bottom"):
-        whole.get_by_label(side).fill("0")
+
+
+def test_the_edges_can_be_drawn_out(tab, whole):
+    """By the pointer and by the arrow keys; the picture makes room, and the fields say the same."""
+    page, field = tab.page, whole.get_by_label("right")
+    sheet, handle = page.locator(".stage > .sheet"), page.locator("[data-rim=right]")
+    before, grip = sheet.bounding_box(), handle.bounding_box()
+    x, y = grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 50, y + 9, steps=5)
+    while_dragged = sheet.bounding_box()
+    page.mouse.up()
+    assert while_dragged["width"] == pytest.approx(before["width"] / 1.6, rel=0.01)
+    assert float(field.input_value()) == pytest.approx(50 / while_dragged["width"] * 1024, abs=2)
+    frame, after = page.locator(".rim").bounding_box(), sheet.bounding_box()
+    share = 1024 / (1024 + float(field.input_value()))
+    assert after["width"] / frame["width"] == pytest.approx(share, abs=0.01)
+    assert handle.get_attribute("aria-valuenow") == field.input_value()
+    field.fill("64")
+    handle.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert field.input_value() == "96"
+    pictures = tab.count("pictures")
+    whole.get_by_text("Extend", exact=True).click()
+    tab.wait_for_count("pictures", pictures + 1)
+    assert tab.mask().shape[1] - np.flatnonzero(tab.mask().all(0))[0] == 96
+    assert field.input_value() == "0"
+    assert page.locator(".rim").bounding_box()["width"] == pytest.approx(sheet.bounding_box()["width"], abs=3)
 
 
 def test_nothing_to_add_is_told(tab, whole):
@@ -87,3 +116,29 @@ def test_nothing_to_add_is_told(tab, whole):
     tab.wait_for_text(".message p", "What is added on the left must be")
     whole.get_by_label("left").fill("0")
     assert tab.count("pictures") == before
+
+
+def test_an_extended_result_can_be_taken_back(tab, whole):
+    """A result becomes part of a larger picture, and an empty rim of none; then all comes back."""
+    tab.set_steps(1)
+    undo, kept = tab.page.locator("#undo-use"), []
+    for redraws in (True, False):
+        if redraws:
+            tab.press("r")
+            tab.stroke(*SQUARE)
+            tab.redraw()
+            kept.append((tab.shown(), tab.mask(), tab.download()[1]["seed"]))
+        pictures = tab.count("pictures")
+        whole.get_by_label("top").fill("32")
+        whole.get_by_text("Extend", exact=True).click()
+        tab.wait_for_count("pictures", pictures + 1)
+        assert undo.is_visible()
+    for picture, mask, seed in reversed(kept):
+        pictures = tab.count("pictures")
+        undo.click()
+        tab.wait_for_count("pictures", pictures + 1)
+        assert np.array_equal(tab.shown(), picture)
+        assert np.array_equal(tab.mask(), mask)
+        assert tab.download()[1]["seed"] == seed
+    assert not undo.is_visible()
+    whole.get_by_label("top").fill("0")

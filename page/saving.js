@@ -1,0 +1,27 @@
+// What few visitors save beside the picture: the film of the steps, what changed, the mask.
+
+const MAKING = 'Making the film';
+
+const saves = {
+  film() {
+    const chosen = (name) => document.querySelector(`[data-film=${name}]`).value;
+    setStatus(t(MAKING));
+    trigger('film', { form: chosen('form'), region: Boolean(chosen('region')) });
+  },
+  difference: () => trigger('difference'),
+  mask: () => saveMask(),
+};
+
+// The server has answered: with a film, or with why there is none.
+function filmAnswered() {
+  if (find('.status').textContent === t(MAKING)) setStatus(player.finished ? doneText(player.finished) : '');
+}
+
+document.addEventListener('click', (event) => {
+  const button = root.isConnected && event.target.closest('[data-save]');
+  if (!button) return;
+  if (button.dataset.save !== 'mask' && state.busy) return setMessage(t('The redraw is not done yet: wait for it, or cancel it first.'));
+  if (button.dataset.save !== 'mask' && !player.finished) return setMessage(t('There is no result yet: paint, then press Redraw.'));
+  showResult();
+  return saves[button.dataset.save]();
+});

@@ -249,7 +249,8 @@ def test_nothing_is_saved_or_used_while_the_result_is_in_the_making(visit):
     tab = visit()
     start_a_long_job(tab)
     for button in ("#use", "#download"):
-        tab.page.locator(button).click(force=True)  # the first says that it is off, and why when it is pressed
+        # One says that it is off, which playwright would wait for; pressed, it says why.
+        tab.page.locator(button).click(force=True)
         tab.wait_for_text(".message p", "The redraw is not done yet")
         tab.click("Dismiss the message")
     drawn = tab.count("drawn")

@@ -19,6 +19,7 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 import gradio as gr
 
+from page.cancelling import cancel_calmly
 from page.checks import MAX_CANDIDATES, MAX_STEPS
 from page.desk import Desk
 from page.examples import example_files, examples
@@ -187,6 +188,7 @@ def main() -> None:
     address = {"server_name": options.host, "server_port": options.port, "prevent_thread_lock": True}
     offered = {"share": options.share, "inbrowser": options.open, "mcp_server": options.mcp}
     demo.launch(**address, **offered, **launch_settings())
+    cancel_calmly(demo)
     shelf.start_all()  # the page is up: nobody waits for the others
     demo.block_thread()
 

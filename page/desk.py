@@ -124,9 +124,10 @@ class Desk:
     ) -> Iterator[tuple[Any, Any, Any]]:
         """The session, then updates of the painter and of the seed field, step by step."""
         session = session or Session()
-        yield session, gr.skip(), gr.skip()
+        kept: Any = session  # with the first update, so that whatever stops the job can find it
         for event, shown_seed in self._redraw(session, mask, seed, locked, steps, candidates, model, more):
-            yield gr.skip(), post(event), gr.skip() if shown_seed is None else shown_seed
+            yield kept, post(event), gr.skip() if shown_seed is None else shown_seed
+            kept = gr.skip()
 
     def _redraw(
         self,

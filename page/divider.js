@@ -85,6 +85,6 @@ class Divider {
 
 function divide() {
   if (root.dataset.mode === 'divided') return setMode('paint');
-  if (!player.run) return setMessage(t('There is no result yet: paint, then press Redraw.'));
+  if (!player.run) return sayNoResult();
   return setMode('divided');
 }

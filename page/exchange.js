@@ -266,7 +266,7 @@ function takeSettings() {
 // More steps from where the result that is shown stands, under the mask that it was drawn for.
 function keepGoing() {
   if (state.busy) return;
-  if (!player.finished) return setMessage(t('There is no result yet: paint, then press Redraw.'));
+  if (!player.finished) return sayNoResult();
   state.goOn = true;
   press('redraw');
 }
@@ -311,7 +311,7 @@ document.addEventListener('click', (event) => {
   const waiting = player.run === player.finished && event.target.closest('#download');
   if (!state.busy || waiting) return showResult();
   event.stopPropagation();
-  setMessage(t('The redraw is not done yet: wait for it, or cancel it first.'));
+  sayBusy();
 }, true);
 
 // Called when the visitor does something that stops a running job.

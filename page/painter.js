@@ -69,6 +69,15 @@ function setMessage(text) {
   find('.message').hidden = !text;
 }
 
+// What cannot be done while a redraw runs, or before the first is done, says so.
+function sayBusy() {
+  setMessage(t('The redraw is not done yet: wait for it, or cancel it first.'));
+}
+
+function sayNoResult() {
+  setMessage(t('There is no result yet: paint, then press Redraw.'));
+}
+
 // For those who listen and do not look.
 function announce(text) {
   find('.spoken').textContent = text;

@@ -14,6 +14,7 @@ from page.languages import languages_script
 FOLDER = Path(__file__).parent
 SCRIPTS = (  # one scope, in this order
     "strings.js",
+    "numbers.js",
     "bits.js",
     "mask.js",
     "shape.js",

@@ -20,8 +20,8 @@ function filmAnswered() {
 document.addEventListener('click', (event) => {
   const button = root.isConnected && event.target.closest('[data-save]');
   if (!button) return;
-  if (button.dataset.save !== 'mask' && state.busy) return setMessage(t('The redraw is not done yet: wait for it, or cancel it first.'));
-  if (button.dataset.save !== 'mask' && !player.finished) return setMessage(t('There is no result yet: paint, then press Redraw.'));
+  if (button.dataset.save !== 'mask' && state.busy) return sayBusy();
+  if (button.dataset.save !== 'mask' && !player.finished) return sayNoResult();
   showResult();
   return saves[button.dataset.save]();
 });

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from page.ahead import Ahead
 from page.checks import (
     MAX_CANDIDATES,
     MAX_SEED,
@@ -280,23 +282,34 @@ class Session:
     def redraw(self, inpainter: Inpainter, order: Order, run: Runner = run_here) -> Iterator[Event]:
         """Redraw the hole: a start, a frame for every step, then done. Closing the generator stops the work."""
         job, picture = self._begin()
-        started = time.perf_counter()
-        yield self.event("start", job=job, candidates=order.candidates, total=order.steps)
+        started, count = time.perf_counter(), 0
+        with Ahead(lambda: self._draw(inpainter, picture, order, run)) as drawn:
+            yield self.event("start", job=job, candidates=order.candidates, total=order.steps)
+            heat = trail = None
+            for config, began, frame in drawn:
+                if job != self._job:
+                    return
+                heat, trail = heat or Heat(frame.prepared), trail or Trail(frame.prepared)
+                trail.add(frame.step)
+                shown = crops(frame.patches, frame.box, picture.size, frame.last)
+                shown |= {"last": frame.last, "heat": heat.step(frame)}
+                count += 1
+                yield self.event("frame", job=job, index=frame.index, total=frame.total, **shown)
+                if frame.last and self._finish(Result(job, frame, order, config, trail, began)):
+                    yield self._done(job, order, count, time.perf_counter() - started)
+
+    def _draw(
+        self, inpainter: Inpainter, picture: Picture, order: Order, run: Runner
+    ) -> Generator[tuple[SamplerConfig, dict[str, Any] | None, Frame], None, None]:
+        """What the model does for a job: decoded frames, each with the sampler's settings and, for a variation,
+        those of the result that it began with."""
         prepared = inpainter.prepare(picture, order.mask)
         config, start = self._how(prepared, order)
         began = self.result.settings if start is not None and self.result else None
-        frames = run(prepared, config, order.seeds, start, True)
-        heat, trail = Heat(prepared), Trail(prepared)
-        for count, frame in enumerate(frames, 1):
-            if job != self._job:
-                frames.close()
-                return
-            trail.add(frame.step)
-            shown = crops(frame.patches, frame.box, picture.size, frame.last)
-            shown |= {"last": frame.last, "heat": heat.step(frame)}
-            yield self.event("frame", job=job, index=frame.index, total=frame.total, **shown)
-            if frame.last and self._finish(Result(job, frame, order, config, trail, began)):
-                yield self._done(job, order, count, time.perf_counter() - started)
+        with contextlib.closing(run(prepared, config, order.seeds, start, True)) as frames:
+            for frame in frames:
+                _ = frame.patches  # decoded here, and kept in the frame
+                yield config, began, frame
 
     def _how(self, prepared: Prepared, order: Order) -> tuple[SamplerConfig, Tensor | None]:
         """Settings of the sampler, and the tokens that a variation or more steps begin with."""

@@ -54,6 +54,6 @@ function rim([left, top, width, height]) {
 document.addEventListener('click', (event) => {
   const button = root.isConnected && event.target.closest('[data-whole]');
   if (!button) return;
-  if (state.busy) setMessage(t('The redraw is not done yet: wait for it, or cancel it first.'));
+  if (state.busy) sayBusy();
   else wholeActions[button.dataset.whole]();
 });

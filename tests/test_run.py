@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import ExifTags, Image
 from tinyrun import build, encode, export_to, prior_run, prior_words
 
@@ -143,8 +144,19 @@ def test_no_launch_file_asks_for_pieces():
         assert kind in ("NO", "MULTI_GPU")
 
 
-def test_a_step_keeps_away_from_the_cache_that_grows(house, monkeypatch):
-    """oneDNN's GELU, going backwards, keeps memory for every new number of hidden cells."""
+@pytest.fixture
+def another_precision():
+    """Accelerate holds a process to the precision that it began with."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("another_precision")
+@pytest.mark.parametrize(("precision", "used"), [("no", False), ("bf16", True)])
+def test_a_step_keeps_away_from_the_cache_that_grows(house, monkeypatch, precision, used):
+    """oneDNN's GELU, going backwards, keeps memory for every new number of hidden cells. In bfloat16 nothing else is
+    quick, and the cache is bounded."""
     seen, forward = [], train_prior.PriorObjective.forward
 
     def watched(self, *batch):
@@ -152,8 +164,9 @@ def test_a_step_keeps_away_from_the_cache_that_grows(house, monkeypatch):
         return forward(self, *batch)
 
     monkeypatch.setattr(train_prior.PriorObjective, "forward", watched)
-    prior_run(house, "cache", 3)
-    assert seen == [False] * 3 and torch.backends.mkldnn.enabled
+    prior_run(house, f"cache-{precision}", 3, "--mixed_precision", precision)
+    assert seen == [used] * 3 and torch.backends.mkldnn.enabled
+    assert int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) <= 128
 
 
 # -- stopping ------------------------------------------------------------------------------------------------

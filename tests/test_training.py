@@ -109,6 +109,20 @@ def test_muon_steps_like_adam_and_takes_stacked_matrices_apart():
     assert float((stacked - start).detach().square().mean().sqrt()) == pytest.approx(0.02, rel=0.25)
 
 
+def test_muon_in_bfloat16_steps_nearly_as_in_float32():
+    torch.manual_seed(0)
+    start, gradient = torch.randn(64, 32), torch.randn(64, 32)
+    steps = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        parameter = torch.nn.Parameter(start.clone())
+        parameter.grad = gradient.clone()
+        Muon([parameter], lr=1.0, dtype=dtype).step()
+        steps[dtype] = parameter.detach() - start
+    apart = (steps[torch.bfloat16] - steps[torch.float32]).norm() / steps[torch.float32].norm()
+    assert 1e-4 < float(apart) < 0.05
+    assert steps[torch.bfloat16].dtype == torch.float32
+
+
 def test_weight_decay_shrinks():
     parameter = torch.nn.Parameter(torch.ones(4, 4))
     parameter.grad = torch.zeros(4, 4)

@@ -135,6 +135,32 @@ def test_cancel_stops_at_once_and_the_next_job_runs(visit):
     tab.wait_for_text("#status", "Done 1 ", 15)
 
 
+LATE = """() => { const fetch = window.fetch; window.fetch = async (address, options) => {
+  const answer = await fetch(address, options);
+  if (/\\/queue\\/join/.test(String(address))) await new Promise((done) => setTimeout(done, 1500));
+  return answer;
+}; }"""
+
+
+def test_a_job_cancelled_before_it_has_a_number_stops_too(visit):
+    """Gradio alone asks without a number then, and the console tells of status 422."""
+    tab = visit()
+    tab.stroke(*EYES)
+    tab.set_steps(64)
+    tab.page.locator("#candidates label").nth(7).click()
+    tab.page.evaluate(LATE)
+    with tab.page.expect_response("**/cancel") as response:
+        tab.click("Redraw")
+        tab.page.wait_for_timeout(300)
+        tab.press("Escape")
+    assert response.value.status == 200
+    tab.wait_for_text("#status", "Cancelled", 5)
+    other = visit()
+    other.stroke(*EYES)
+    other.set_steps(1)
+    other.redraw(seconds=8)
+
+
 def test_a_closed_tab_frees_the_model(visit):
     leaving, staying = visit(), visit()
     for tab in (leaving, staying):

@@ -135,6 +135,10 @@ def save_bundle(
             file.chmod(0o644)  # safetensors writes files that only their owner may read
             files[file.name] = file_hash(file)
         content["parts"][name] = describe_part(module, files)
+    write_config(folder, content)
+
+
+def write_config(folder: Path, content: dict[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -188,7 +192,7 @@ def borrow_part(folder: Path, name: str, lender: Path) -> None:
     for file in [] if "bundle" in own else own["files"]:
         (folder / file).unlink()
     content["parts"][name] = {**own, "files": theirs["files"], "bundle": lender.resolve().name}
-    (folder / "config.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_config(folder, content)
 
 
 def part_files(folder: Path, part: dict[str, Any]) -> dict[str, Path]:
@@ -207,7 +211,7 @@ def gather(folder: Path, target: Path) -> None:
         for file, path in part_files(folder, part).items():
             shutil.copyfile(path, target / file)
         del content["parts"][name]["bundle"]
-    (target / "config.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_config(target, content)
 
 
 def shards(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:

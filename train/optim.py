@@ -1,6 +1,6 @@
-"""Optimisers and averages: Muon for the matrices of a transformer, in float32, and averages of the weights.
+"""Optimisers and averages: Muon for the matrices of a transformer, and averages of the weights.
 
-torch ships Muon, but it orthogonalises in bfloat16, which is hundreds of times slower on CPUs without
+torch ships Muon, but it always orthogonalises in bfloat16, which is hundreds of times slower on CPUs without
 native support. Method: Jordan et al. 2024; scale of the update: Liu et al. 2025, section 2.2.
 """
 
@@ -16,11 +16,20 @@ class Muon(torch.optim.Optimizer):
     """Momentum whose update is replaced by the nearest orthogonal matrix, times 0.2 sqrt(longer side).
 
     That makes the update's root mean square about 0.2, like AdamW's, so both take the same learning rate.
-    Parameters are 2-D; a stack of ``n`` square matrices (query, key, value) counts as n matrices.
+    Parameters are 2-D; a stack of ``n`` square matrices (query, key, value) counts as n matrices. They are
+    orthogonalised in ``dtype``: bfloat16 will do, as in the method's own code, where products in it are quick.
     """
 
-    def __init__(self, parameters, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
+    def __init__(
+        self,
+        parameters,
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+    ):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -43,22 +52,23 @@ class Muon(torch.optim.Optimizer):
         stacked = torch.stack(directions)
         n, rows, columns = stacked.shape
         stack = rows // columns if rows == 3 * columns else 1
-        orthogonal = orthogonalize(stacked.view(n * stack, rows // stack, columns))
+        orthogonal = orthogonalize(stacked.view(n * stack, rows // stack, columns), dtype=self.dtype)
         scale = 0.2 * max(rows // stack, columns) ** 0.5
         for parameter, change in zip(parameters, orthogonal.view(n, rows, columns), strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-group["lr"] * scale)
 
 
-def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Singular values of ``(n, rows, columns)`` pushed to about 1 by Newton-Schulz of the fifth order."""
+def orthogonalize(matrices: Tensor, iterations: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Singular values of ``(n, rows, columns)`` pushed to about 1 by Newton-Schulz of the fifth order, with products
+    in ``dtype``; returns that of the matrices."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

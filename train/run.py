@@ -49,7 +49,7 @@ class RunSettings:
     clip: float = 1.0  # norm of the gradient
     ema_decay: float = 0.998
     seed: int = 0
-    mixed_precision: str = "no"  # "no", "bf16" or "fp16"; on GPUs
+    mixed_precision: str = "no"  # "no", "bf16" or "fp16"; bf16 on CPUs only where they have it
     compile: bool = False  # torch.compile
     workers: int = 1  # loader processes
     threads: int = 0  # torch's threads; 0 leaves its default

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import tiny_model, tiny_priors, tiny_tokenizer
+from tiny import tiny_absorbing, tiny_autoregressive, tiny_model, tiny_prior, tiny_priors, tiny_tokenizer
 
 import sundae
 from benchmarks import priors as benchmark
@@ -553,6 +553,24 @@ def test_the_trainer_takes_each_kind_resumes_and_exports(kind, tokens, tmp_path)
     prior, step = export.averaged(str(out), PRIORS, "hourglass")
     assert (type(prior), step) == (PRIORS[kind][0], 60)
     assert load_state(out)["kind"] == kind
+
+
+def test_an_absorbing_prior_may_begin_with_what_sundae_has_learned():
+    known, fresh = tiny_prior(seed=1), tiny_absorbing(seed=2)
+    before = {name: value.clone() for name, value in fresh.state_dict().items()}
+    train_prior.load_first_weights(fresh, known.state_dict(), "a run")
+    theirs, ours = known.state_dict(), fresh.state_dict()
+    for name, value in ours.items():
+        if name.startswith("embed."):
+            assert torch.equal(value[:-1], theirs[name])
+            assert torch.equal(value[-1], before[name][-1]), "the mask code is its own"
+        else:
+            assert torch.equal(value, theirs[name])
+    assert set(theirs) - set(ours) == {name for name in theirs if name.startswith("head.keep.")} != set()
+    with pytest.raises(ValueError, match="expected a prior of the same shape in a run; it differs at embed"):
+        train_prior.load_first_weights(known, fresh.state_dict(), "a run")
+    with pytest.raises(ValueError, match="expected a prior of the same shape"):
+        train_prior.load_first_weights(tiny_absorbing(), tiny_autoregressive().state_dict(), "a run")
 
 
 def test_sizes_of_each_kind_are_told_without_training(capsys, tokens, tmp_path):

@@ -16,7 +16,8 @@ from accelerate.state import AcceleratorState
 from PIL import ExifTags, Image
 from tinyrun import build, encode, export_to, prior_run, prior_words
 
-from train import checkpoints, encode_dataset, run, settings, train_prior, train_tokenizer
+import sundae
+from train import checkpoints, encode_dataset, export, run, settings, train_prior, train_tokenizer
 from train.checkpoints import Checkpoints, load_state
 from train.data import FolderSource, RandomCrops, Subset, folder_class, folder_classes, sound_picture
 from train.tokens import HoledTokens, TokenShards
@@ -307,6 +308,21 @@ def test_a_run_goes_on_with_its_own_model_only(house):
     with pytest.raises(ValueError, match=r"expected a model of the shape in .*own to go on with"):
         prior_run(house, "own", 2, "--model.head_dim", "4")
     assert load_state(house / "own")["step"] == 1
+
+
+def test_a_prior_is_exported_over_the_tokenizer_of_a_bundle(house):
+    """As for another prior over the tokens of a model that is there already."""
+    prior_run(house, "another", 1)
+    words = ["--prior", str(house / "another"), "--share", str(house / "export")]
+    export.main(["--tokenizer", str(house / "export"), "--out", str(house / "export-another"), *words])
+    first, second = (
+        json.loads((house / name / "config.json").read_text()) for name in ("export", "export-another")
+    )
+    for key in ("hash", "files"):
+        assert second["parts"]["tokenizer"][key] == first["parts"]["tokenizer"][key]
+    assert second["provenance"] == {**first["provenance"], "prior_steps": 1}
+    assert {path.suffix for path in (house / "export-another").iterdir()} == {".json", ".safetensors"}
+    assert sundae.load(house / "export-another").prior is not None
 
 
 def test_an_export_is_not_overwritten_unasked(house):

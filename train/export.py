@@ -1,6 +1,7 @@
 """Write a bundle from training states: ``python train/export.py --tokenizer RUN [--prior RUN] --out DIR``.
 
-Takes the averaged weights; the settings of each run are read from what the run stored beside its state.
+Takes the averaged weights; the settings of each run are read from what the run stored beside its state. The tokenizer
+may be a bundle's too, for another prior over the same tokens.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ if not __package__:  # run as a file: look for packages in the repository, not i
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import json
+from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
@@ -22,6 +24,8 @@ from sundae.checkpoint import (
     TOKENIZERS,
     borrow_part,
     from_json,
+    load_tokenizer,
+    read_config,
     save_bundle,
     suit_sampler,
 )
@@ -29,6 +33,7 @@ from sundae.priors.contract import Prior
 from train import settings
 from train.checkpoints import load_state
 
+STEPS = "tokenizer_steps"  # in the provenance
 STAGES = {"tokenizer": "tokenizer", "hourglass": "prior"}  # default kind of a part: the stage that trains it
 
 
@@ -37,7 +42,7 @@ class ExportSettings:
     """What to export, and what to say of it."""
 
     out: str  # the bundle's folder
-    tokenizer: str = "runs/tokenizer"  # a run's folder (its newest state) or one of its states
+    tokenizer: str = "runs/tokenizer"  # a run's folder (its newest state), one of its states, or a bundle
     prior: str = ""  # the same of a prior; none exports the tokenizer alone
     provenance: str = ""  # JSON file: data, metrics, licence
     share: str = ""  # a bundle beside it whose tokenizer's files it is to use, and not a copy of its own
@@ -61,14 +66,23 @@ def averaged(path: str, kinds: dict[str, tuple[type, type]], default: str) -> tu
     return module, state["step"]
 
 
+def finished_tokenizer(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The tokenizer of a bundle, a run or a state, and what is known of its training; ValueError if there is none."""
+    if (path / "config.json").exists():
+        provenance = read_config(path).get("provenance", {})
+        return load_tokenizer(path), {key: provenance[key] for key in (STEPS,) if key in provenance}
+    tokenizer, step = averaged(str(path), TOKENIZERS, "tokenizer")
+    return tokenizer, {STEPS: step}
+
+
 def main(argv: list[str] | None = None) -> None:
     options, flags = settings.parse(ExportSettings, __doc__, argv)
     if (Path(options.out) / "config.json").exists() and not options.overwrite:
         raise ValueError(f"expected no bundle at {options.out} yet, found one: --overwrite true replaces it")
     provenance = json.loads(Path(options.provenance).read_text()) if options.provenance else {}
-    tokenizer, step = averaged(options.tokenizer, TOKENIZERS, "tokenizer")
+    tokenizer, known = finished_tokenizer(Path(options.tokenizer))
     parts: dict[str, nn.Module] = {"tokenizer": tokenizer}
-    provenance = provenance | {"tokenizer_steps": step}
+    provenance = provenance | known
     if options.prior:
         prior, provenance["prior_steps"] = averaged(options.prior, PRIORS, "hourglass")
         parts["prior"] = prior

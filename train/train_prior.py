@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from sundae.checkpoint import load_prior, load_tokenizer, make_prior, to_json
 from sundae.hourglass import HourglassConfig
 from sundae.objective import PriorLoss, hole_weights
-from sundae.priors.absorbing import AbsorbingConfig
+from sundae.priors.absorbing import Absorbing, AbsorbingConfig
 from sundae.priors.autoregressive import AutoregressiveConfig
 from sundae.priors.contract import Prior
 from train import settings
@@ -289,12 +289,19 @@ def map_classes(config: PriorConfig) -> int:
 
 
 def load_first_weights(denoiser: Prior, weights: dict[str, Tensor], source: str) -> None:
-    """Begin with another prior's weights; mirror links that it lacks begin as if they were not there.
+    """Begin with another prior's weights; mirror links that it lacks begin as if they were not there. An absorbing
+    prior may begin with a SUNDAE prior's: its mask code stays as it is, and what keeps codes is left out.
 
     Raises:
         ValueError: if the two differ in anything else.
     """
     own = denoiser.state_dict()
+    if isinstance(denoiser, Absorbing):
+        weights = {
+            name: with_mask_code(value, own[name]) if name.startswith("embed.") and name in own else value
+            for name, value in weights.items()
+            if not name.startswith("head.keep.")
+        }
     missing = {name for name in own if name not in weights and not name.startswith("mirror_")}
     other = {name for name in weights if name not in own or own[name].shape != weights[name].shape}
     if missing or other:
@@ -303,6 +310,11 @@ def load_first_weights(denoiser: Prior, weights: dict[str, Tensor], source: str)
             f"{len(missing | other) - 1} more"
         )
     denoiser.load_state_dict(weights, strict=False)
+
+
+def with_mask_code(table: Tensor, own: Tensor) -> Tensor:
+    """A table of embeddings ``(K, width)`` with the last row of ``own (K + 1, width)``; any other as it is."""
+    return torch.cat([table, own[-1:]]) if len(table) + 1 == len(own) else table
 
 
 def centre_hole(tokens: Tensor) -> Tensor:

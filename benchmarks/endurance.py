@@ -1,6 +1,6 @@
 """Whether the page stays well under long random use; prints JSON.
 
-    python benchmarks/endurance.py [--tabs 4] [--actions 2000] [--minutes 60] [--seed 0] [--model NAME ...]
+    python benchmarks/endurance.py [--tabs 4] [--actions 2000] [--minutes 60] [--seed 0] [--patience 120] [--model NAME ...]
 
 Several tabs of one browser paint, redraw, cancel, undo, upload, switch models, close and come back, by turns and while
 the others' jobs run. Who acts, and how, is drawn from the seed; how far the jobs are by then is up to the machine. Told
@@ -37,7 +37,7 @@ from benchmarks.pages import VIEW, Served, chromium, served
 from painter_page import PainterPage  # isort: skip  # pyright: ignore  # on the path since benchmarks.pages
 
 GOALS = {"memory_growth": 0.05}
-PATIENCE = 120  # s for a redraw on a busy machine
+PATIENCE = 120  # s for a redraw; those of other tabs may come before it
 LEAVE = 20  # s after which what a closed tab had is gone
 ENDED = ("AbortError: signal is aborted", "Connection errored out")
 TOLD = 20  # of each kind of fault; the rest is counted
@@ -66,8 +66,10 @@ POKE = f"""([share, value]) => {{
 class Visitor:
     """One tab, used at random. Actions return nothing, or what they did if that needs telling."""
 
-    def __init__(self, context: BrowserContext, url: str, dice: random.Random) -> None:
-        self.context, self.url, self.dice = context, url, dice
+    def __init__(
+        self, context: BrowserContext, url: str, dice: random.Random, patience: float = PATIENCE
+    ) -> None:
+        self.context, self.url, self.dice, self.patience = context, url, dice, patience
         self.faults: list[str] = []
         self.history: list[str] = []
         self.visits = 0
@@ -223,7 +225,7 @@ class Visitor:
 
     def wait(self) -> None:
         """Until nothing runs."""
-        self.page.wait_for_selector(".sundae[data-busy='0']", timeout=1000 * PATIENCE)
+        self.page.wait_for_selector(".sundae[data-busy='0']", timeout=1000 * self.patience)
 
     def redraws(self) -> None:
         """Whether the tab still does what it is for.
@@ -245,17 +247,24 @@ class Visitor:
         self.key("Enter")
         self.page.wait_for_function(
             "() => document.querySelector('.sundae').dataset.busy === '0' && document.querySelector('.sundae').dataset.sent > 0",
-            timeout=1000 * PATIENCE,
+            timeout=1000 * self.patience,
         )
 
 
 def use(context: BrowserContext, server: Served, given: argparse.Namespace) -> dict[str, Any]:
     """The visitors by turns, until there have been enough actions or minutes."""
     dice = random.Random(given.seed)
-    visitors = [Visitor(context, server.url, dice) for _ in range(given.tabs)]
+    visitors = [Visitor(context, server.url, dice, given.patience) for _ in range(given.tabs)]
     began, done = time.monotonic(), Counter()
     while done.total() < given.actions and time.monotonic() - began < 60 * given.minutes:
         done[dice.choice(visitors).act()] += 1
+        if done.total() % 100 == 0:
+            faults = sum(len(visitor.faults) + len(visitor.tab.errors) for visitor in visitors)
+            minutes, memory = (time.monotonic() - began) / 60, server.resident_mb()
+            print(
+                f"{done.total()} actions, {minutes:.1f} min, {faults} faults, {memory:.0f} MB",
+                file=sys.stderr,
+            )
     seconds = time.monotonic() - began
     for visitor in visitors:
         try:
@@ -320,6 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--actions", type=int, default=2000, help="of all tabs together")
     parser.add_argument("--minutes", type=float, default=60, help="after which it ends in any case")
     parser.add_argument("--seed", type=int, default=0, help="of what is done")
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds that a redraw may take")
     parser.add_argument(
         "--model", nargs="+", default=[], help="names or folders of bundles (default: all in the box)"
     )
@@ -332,10 +342,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             context = browser.new_context(viewport=VIEW)
             warm_up(context, server)
             time.sleep(LEAVE)
-            before = server.resident_mb()
+            before = server.settled_mb()
             used = use(context, server, given)
             time.sleep(LEAVE)
-            after = server.resident_mb()
+            after = server.settled_mb()
             with suppress(Error):
                 context.close()
         log = complaints(server.log)

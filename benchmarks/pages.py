@@ -42,11 +42,15 @@ class Served:
         lines = self.marks.read_text(encoding="utf-8").splitlines()
         return [(what, began, ended) for what, began, ended in map(json.loads, lines)]
 
-    def resident_mb(self) -> float:
-        """Memory that the server has now, where there is /proc; else 0. What it has freed is given back first: the
-        allocator keeps that for later, which looks like a leak."""
+    def settled_mb(self) -> float:
+        """Memory that the server has once it has given back what it has freed, which the allocator keeps for later:
+        that looks like a leak."""
         self.process.send_signal(TIDY)
         time.sleep(TIDYING)
+        return self.resident_mb()
+
+    def resident_mb(self) -> float:
+        """Memory that the server has now, where there is /proc; else 0."""
         try:
             lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines()
         except OSError:

@@ -27,9 +27,41 @@ function boxAround(hole, width, height, size) {
 }
 
 function onGrid(side, resolution, cell) {
-  const count = side / cell;
-  const nearest = count % 1 === 0.5 ? 2 * Math.round(count / 2) : Math.round(count); // halves to even, as Python has it
-  return Math.min(Math.max(nearest * cell, Math.min(4 * cell, resolution)), 2 * resolution);
+  return Math.min(Math.max(rounded(side / cell) * cell, Math.min(4 * cell, resolution)), 2 * resolution);
+}
+
+// Halves to even, as Python has it.
+function rounded(number) {
+  return number % 1 === 0.5 ? 2 * Math.round(number / 2) : Math.round(number);
+}
+
+// The same in a picture with margins around ``inner`` [left, top, right, bottom]: margin_window in sundae/window.py.
+function marginWindow(size, hole, inner, resolution, cell) {
+  const plain = workingWindow(size, hole, resolution, cell);
+  const [left, top, width, height] = plain.box;
+  if (!inner || within(hole, inner)) return plain;
+  if (within(inner, [left, top, left + width, top + height]) && plain.columns * cell >= 0.75 * width) return plain;
+  const nearly = resolution / Math.min(inner[2] - inner[0], inner[3] - inner[1]);
+  const scale = nearly >= 1 / 1.1 && nearly <= 1.1 ? 1 : nearly;
+  const [[x0, x1, columns], [y0, y1, rows]] = [0, 1].map((i) => canvasSide(hole[i], hole[i + 2], size[i], resolution, cell, scale));
+  if (columns * rows * cell ** 2 > 8 * resolution ** 2) return plain;
+  return { box: [x0, y0, x1 - x0, y1 - y0], rows, columns };
+}
+
+function within([left, top, right, bottom], outer) {
+  return outer[0] <= left && right <= outer[2] && outer[1] <= top && bottom <= outer[3];
+}
+
+// One side of a canvas around a hole from ``first`` to ``end``: start, stop, and its cells.
+function canvasSide(first, end, whole, own, cell, scale) {
+  const context = Math.ceil(own / scale);
+  let [start, stop] = [Math.max(0, first - context), Math.min(whole, end + context)];
+  const [spare, before, after] = [(stop - start) % cell, first - start, stop - end];
+  if (scale === 1 && spare <= Math.max(before, after) && stop - start - spare >= own) {
+    if (before > after) start += spare;
+    else stop -= spare;
+  }
+  return [start, stop, Math.max(own / cell, rounded(((stop - start) * scale) / cell))];
 }
 
 class Cells {
@@ -38,12 +70,14 @@ class Cells {
     this.mask = mask;
     this.shown = false;
     this.size = [1, 1];
+    this.inner = null;
     this.forget();
   }
 
-  // A picture of ``size`` px, painted on a canvas of the mask's size.
-  setPicture(size) {
+  // A picture of ``size`` px, painted on a canvas of the mask's size; with margins around ``inner`` if there are any.
+  setPicture(size, inner) {
     this.size = size;
+    this.inner = inner;
     this.canvas.width = this.mask.canvas.width;
     this.canvas.height = this.mask.canvas.height;
     this.forget();
@@ -84,7 +118,7 @@ class Cells {
     const [across, down] = [this.size[0] / width, this.size[1] / height];
     const onPicture = hole.map((edge, i) => Math.ceil(edge * (i % 2 ? down : across)));
     const { resolution, cell } = picker.grid ?? FALLBACK;
-    return workingWindow(this.size, onPicture, resolution, cell);
+    return marginWindow(this.size, onPicture, this.inner, resolution, cell);
   }
 
   // Where the cells begin and end on the canvas, as far as they reach into the picture: pairs for columns and for rows.

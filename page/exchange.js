@@ -72,7 +72,7 @@ const received = {
     mask.reset(event.width, event.height);
     Object.assign(state, { posted: null, source: event.example ?? state.sent ?? null, sent: null });
     view.setPicture(event.width, event.height);
-    cells.setPicture(event.size);
+    cells.setPicture(event.size, event.inner);
     edges.clear();
     setBusy(false);
     if (event.way === 'recalled') former = bringPastBack(event.job);

@@ -15,9 +15,14 @@ const HOW = {
   autoregressive: 'Draws cell by cell from the top left; does not see what lies to the right and below.',
 };
 
+// What a model is for and how it draws.
+function inWords(model) {
+  return [t(model?.what || ''), t(HOW[model?.prior] || '')].filter(Boolean).join(' ');
+}
+
 class Picker {
   constructor() {
-    this.grids = []; // resolution and cell of each model, in px, and its prior; null for one that is not loaded
+    this.grids = []; // what the server says of each model (shelf.py); null for one that is not loaded
     this.clear();
     document.addEventListener('change', (event) => {
       if (!root.isConnected || !event.target.matches('#model input')) return;
@@ -71,9 +76,10 @@ class Picker {
     const why = document.querySelector('#model .why');
     if (why) why.textContent = this.chosen !== null ? WHY.chosen : this.picked !== null ? WHY.picked : WHY.none;
     const about = document.querySelector('#model .about');
-    if (about) about.textContent = t(HOW[this.grid?.prior] || '');
+    if (about) about.textContent = inWords(this.grid);
     for (const label of document.querySelectorAll('#model label')) {
-      label.title = t(HOW[this.grids[Number(label.querySelector('input').value)]?.prior] || '');
+      label.title = inWords(this.grids[Number(label.querySelector('input').value)]);
     }
+    suitSteps(this.grid?.steps);
   }
 }

@@ -30,6 +30,7 @@ from page.checks import MAX_CANDIDATES, MAX_SEED, MAX_STEPS, Order, more_setting
 from page.desk import SORRY, Desk, remove_upload
 from page.events import jpeg_url, on_view, sentence, view_size
 from page.session import save_png
+from page.shelf import usual_steps
 from page.sights import decibels
 from sundae.bundles import Model
 from sundae.image import Picture, load_picture, resize_rgb
@@ -84,7 +85,7 @@ class Programs:
         image: Posted,
         mask: Posted,
         seed: int = 0,
-        steps: int = 24,
+        steps: int | None = None,
         model: str = "",
         candidates: int = 1,
         strength: float | None = None,
@@ -99,7 +100,7 @@ class Programs:
             image: the picture, an uploaded file or a data URL.
             mask: a black and white picture of the same size, an uploaded file or a data URL; white is redrawn.
             seed: from 0 to 4294967295; the same seed gives the same picture.
-            steps: of the denoising, 1 to 64.
+            steps: of the denoising, 1 to 64. Left out, as suits the model.
             model: a name that models gives; empty for the model that fits the picture best.
             candidates: how many are drawn, 1 to 8, with seeds that follow each other.
             strength: 0.05 to 1; below 1 a variation of what is under the mask. Left out, as suits the model.
@@ -116,27 +117,28 @@ class Programs:
         picture = load_picture(data[0], "The picture")
         more = {"strength": strength, "temperature_start": temperature_start}
         more |= {"temperature_end": temperature_end, "proportion": proportion}
+        mask, chosen = load_mask(data[1], picture.size), self.shelf.choose(picture, model)
         order = Order(
-            mask=load_mask(data[1], picture.size),
+            mask=mask,
             seed=whole_number(seed, "The seed", 0, MAX_SEED),
-            steps=whole_number(steps, "Steps", 1, MAX_STEPS),
+            steps=steps_of(steps, chosen),
             candidates=whole_number(candidates, "Candidates", 1, MAX_CANDIDATES),
             **more_settings({name: value for name, value in more.items() if value is not None}),
         )
-        prepared = Inpainter(self.shelf.choose(picture, model)).prepare(picture, order.mask)
+        prepared = Inpainter(chosen).prepare(picture, order.mask)
         config = dataclasses.replace(prepared.defaults, steps=order.steps, **order.sampler)
         yield from self._drawn(prepared, config, order.seeds, previews)
 
     @job
     def sample(
-        self, n: int = 1, seed: int = 0, steps: int = 24, model: str = "", previews: bool = False
+        self, n: int = 1, seed: int = 0, steps: int | None = None, model: str = "", previews: bool = False
     ) -> Iterator[Answer]:
         """Draw new pictures from nothing, at the model's own size.
 
         Args:
             n: how many, 1 to 8, with seeds that follow each other.
             seed: of the first, from 0 to 4294967295; the same seed gives the same picture.
-            steps: of the denoising, 1 to 64.
+            steps: of the denoising, 1 to 64. Left out, as suits the model.
             model: a name that models gives; empty for the first of them.
             previews: whether every step brings small pictures, as JPEG data URLs.
 
@@ -144,13 +146,14 @@ class Programs:
             The first picture, a PNG with its settings inside; nothing while it is drawn.
             The step, of how many; at the end the settings of each picture, and the files of the others.
         """
+        chosen = self.shelf.named(model) if model else self.shelf[0]
         order = Order(
             mask=np.ones((1, 1), bool),
             seed=whole_number(seed, "The seed", 0, MAX_SEED),
-            steps=whole_number(steps, "Steps", 1, MAX_STEPS),
+            steps=steps_of(steps, chosen),
             candidates=whole_number(n, "The number of pictures", 1, MAX_CANDIDATES),
         )
-        prepared = blank(self.shelf.named(model) if model else self.shelf[0])
+        prepared = blank(chosen)
         config = dataclasses.replace(prepared.defaults, steps=order.steps)
         yield from self._drawn(prepared, config, order.seeds, previews)
 
@@ -253,6 +256,11 @@ class Small:
             rgb[top : top + height, left : left + width] = resize_rgb(patch, (width, height))
             shown.append(jpeg_url(rgb))
         return shown
+
+
+def steps_of(asked: int | None, model: Model) -> int:
+    """The number of steps that was asked for, or that suits the model."""
+    return usual_steps(model) if asked is None else whole_number(asked, "Steps", 1, MAX_STEPS)
 
 
 def about_model(name: str, model: Model) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from sundae.sampler import SamplerConfig, SampleStep
 from sundae.window import Box
 
 SETTLED = 1e-3  # share of the cells that become noise before more steps: practically none
+ONCE = "This model draws every cell once, so there are no more steps to take: vary the last result instead, under More."
 SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 MAX_RIM = 4096  # px on one side
 PAST, PAST_PIXELS = 12, 60_000_000  # results that can be brought back, and pixels of their pictures
@@ -191,8 +192,8 @@ class Session:
             if self.result is not None:
                 self._commit(self.result)
             event = self._show(picture, "extended", f"Extended to {picture.size[0]} × {picture.size[1]}")
-        box = Box(sides["left"], sides["top"], sides["left"] + before.size[0], sides["top"] + before.size[1])
-        return {**event, "inside": on_view(box, picture.size)}
+        assert picture.inner is not None, "extend_picture"
+        return {**event, "inside": on_view(Box(*picture.inner), picture.size)}
 
     def see(self, what: Any, model: Model) -> Event:
         """The picture as the model sees it: given back, as a heat map of surprise, or as a strip to another."""
@@ -227,7 +228,8 @@ class Session:
         self._job += 1
         self.picture, self.result = picture, None
         width, height = view_size(picture.size)
-        view = {"view": picture_url(picture), "width": width, "height": height, "size": picture.size}
+        view = {"view": picture_url(picture), "width": width, "height": height}
+        view |= {"size": picture.size, "inner": picture.inner}
         event = self.event("picture", **view, status=status)
         self._shown = event["number"]
         history = {"way": way, "edits": len(self._earlier), "former": len(self._former)}
@@ -315,6 +317,8 @@ class Session:
         """Settings of the sampler, and the tokens that a variation or more steps begin with."""
         config = dataclasses.replace(prepared.defaults, steps=order.steps, **order.sampler)
         if order.keep_going:
+            if prepared.model.prior and not prepared.model.prior.revises:
+                raise ValueError(ONCE)
             calm = {"temperature_start": config.temperature_end, "strength": SETTLED, "renoise": 0.0}
             return dataclasses.replace(config, **calm), self._last_tokens(prepared)
         if order.of_result and config.strength < 1:

@@ -30,6 +30,15 @@ document.addEventListener('click', (event) => {
 
 const USUAL = { seed: '#seed input', steps: '#steps input[type=number]' };
 
+let usualSteps = 24; // as in app.py, until the server has said what suits the model
+
+// Another model: as many steps as suit it, unless the visitor has asked for another number.
+function suitSteps(steps) {
+  if (!steps || steps === usualSteps) return;
+  if (Number(document.querySelector(USUAL.steps)?.value) === usualSteps) type(USUAL.steps, steps);
+  usualSteps = steps;
+}
+
 // The arrow keys go from one number of candidates to the next, as in any such choice: to the browser each of gradio's is
 // a choice of its own.
 document.addEventListener('keydown', (event) => {

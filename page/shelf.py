@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from page.checks import MAX_STEPS
 from sundae.bundles import DEFAULT_MODEL, Model, load, models, weights_folder
 from sundae.checkpoint import read_config
 from sundae.fit import Fit, compare
@@ -47,6 +48,14 @@ def labels(names: Sequence[str]) -> list[str]:
     words = [re.sub(r"[-_ ]+", " ", re.sub(r"-\d+(?=-|$)", "", name)).strip().capitalize() for name in whole]
     often = Counter(words)
     return [name if often[word] > 1 or not word else word for name, word in zip(whole, words)]
+
+
+def usual_steps(model: Model) -> int:
+    """The number of steps that suits the prior of a model, as far as the page allows."""
+    prior = model.prior
+    assert prior is not None, "the tokenizer alone is not offered"
+    rows, columns = prior.config.grid
+    return min(MAX_STEPS, prior.settings_for(rows * columns).steps)
 
 
 class Shelf:
@@ -109,7 +118,8 @@ class Shelf:
         return self.start(index).result()
 
     def grids(self) -> list[dict[str, Any] | None]:
-        """Resolution and side of a cell, px, and the kind of prior, of each model that is loaded by now."""
+        """Of each model that is loaded by now: resolution and side of a cell, px, the kind of prior, the number of steps
+        that suits it, and what it is for, if its bundle says so."""
         with self._lock:
             loading = [self._loading.get(index) for index in range(len(self))]
         ready = [each.result() if each and each.done() and not each.exception() else None for each in loading]
@@ -118,7 +128,10 @@ class Shelf:
     @staticmethod
     def _about(model: Model) -> dict[str, Any]:
         kind = model.config["parts"].get("prior", {}).get("kind")
-        return {"resolution": model.resolution, "cell": model.downsample_factor, "prior": kind}
+        what = model.config.get("provenance", {}).get("intended_use")
+        about = {"resolution": model.resolution, "cell": model.downsample_factor, "prior": kind}
+        about["what"] = what if isinstance(what, str) else ""
+        return about if model.prior is None else {**about, "steps": usual_steps(model)}
 
     def choose(self, picture: Picture, name: str) -> Model:
         """The model of that name; without one, the model that fits the picture best.

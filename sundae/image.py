@@ -63,6 +63,7 @@ class Picture:
     format: PNG, JPEG, WEBP, TIFF, BMP or GIF; None when the picture did not come from a file.
     exif: EXIF block without orientation and thumbnail.
     notes: what will be lost or limited, one sentence each.
+    inner: left, top, right and bottom of what was there before :func:`extend_picture` added margins; else None.
     """
 
     image: Image.Image
@@ -71,6 +72,7 @@ class Picture:
     icc_profile: bytes | None = None
     exif: bytes | None = None
     notes: tuple[str, ...] = ()
+    inner: tuple[int, int, int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -517,7 +519,7 @@ def extend_picture(picture: Picture, left: int, right: int, top: int, bottom: in
     wide.paste(grey, (0, 0), Image.fromarray(margin))
     rgb = _rgb_view(wide)
     rgb.flags.writeable = False
-    return replace(picture, image=wide, rgb=rgb)
+    return replace(picture, image=wide, rgb=rgb, inner=(left, top, left + image.width, top + image.height))
 
 
 def _visible_colour(image: Image.Image) -> int | tuple[int, ...]:

@@ -25,12 +25,17 @@ from sundae.image import Picture
 from sundae.priors.contract import Prior
 from sundae.sampler import SamplerConfig, SampleStep, check_batch_size, check_seeds, whole
 from sundae.version import __version__
-from sundae.window import Box, Window, canvas_window, hole_box, working_window
+from sundae.window import (
+    Box,
+    Window,
+    canvas_window,
+    hole_box,
+    margin_scale,
+    margin_window,
+    working_window,
+)
 
 DEFAULT_FEATHER = 6  # px; the blend runs inside the hole
-NEARLY = (
-    1.1  # a picture whose shorter side is so many times the model's, or less of it, is drawn at its own scale
-)
 CORRECTION_SCALE = 4  # model px per px of the colour correction
 
 
@@ -119,8 +124,14 @@ class Inpainter:
                 raise ValueError(
                     f"expected a mask with at least one pixel left when it is shrunk by {-grow} px, got a thinner one"
                 )
-        window = working_window(picture.size, hole, self.model.resolution, self.model.downsample_factor)
-        return self.prepare_window(picture, hole, window, grow, feather, mask_rule)
+        return self.prepare_window(picture, hole, self.window(picture, hole), grow, feather, mask_rule)
+
+    def window(self, picture: Picture, hole: np.ndarray) -> Window:
+        """Which region of a picture the model works on for a hole, bool ``(H, W)``."""
+        resolution, f = self.model.resolution, self.model.downsample_factor
+        if picture.inner is None:
+            return working_window(picture.size, hole, resolution, f)
+        return margin_window(picture.size, hole, Box(*picture.inner), resolution, self.model.size, f)
 
     def prepare_window(
         self,
@@ -466,9 +477,7 @@ def extend(
     picture = images.extend_picture(before, *sizes)
     hole = np.ones(picture.size[::-1], bool)
     hole[sizes[2] : sizes[2] + before.size[1], sizes[0] : sizes[0] + before.size[0]] = False
-    scale = model.resolution / min(before.size)
-    if 1 / NEARLY <= scale <= NEARLY:
-        scale = 1.0
+    scale = margin_scale(before.size, model.resolution)
     window = canvas_window(picture.size, hole, model.size, model.downsample_factor, scale)
     return inpainter.prepare_window(picture, hole, window, feather=feather)
 

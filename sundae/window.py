@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NEARLY = 1.1  # a picture whose shorter side is the model's times or through so much is drawn at its own scale
+ONE_LOOK = 0.75  # model px per px, from which a whole picture with margins is looked at as one
+MAX_CANVAS = 8  # of the model's own areas, in one canvas around a picture
+
 
 @dataclass(frozen=True)
 class Box:
@@ -29,6 +33,11 @@ class Box:
     def slices(self) -> tuple[slice, slice]:
         """Rows and columns, to index an (H, W, ...) array."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def contains(self, other: Box) -> bool:
+        """Whether the other region lies inside this one."""
+        across = self.left <= other.left and other.right <= self.right
+        return across and self.top <= other.top and other.bottom <= self.bottom
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,34 @@ def canvas_window(
     spans = (hole.left, hole.right, size[0], own[0]), (hole.top, hole.bottom, size[1], own[1])
     (left, right, width), (top, bottom, height) = (_canvas_side(*span, f, scale) for span in spans)
     return Window(Box(left, top, right, bottom), width, height)
+
+
+def margin_window(
+    size: tuple[int, int], mask: np.ndarray, inner: Box, resolution: int, own: tuple[int, int], f: int
+) -> Window:
+    """A window for a hole in a picture that has got margins.
+
+    size: (width, height) of the picture; mask: bool (H, W), True = repaint; inner: what was there before the margins;
+    resolution, own, f: as above. A hole that reaches into no margin is like any other. Of one that does, the model
+    must see what it goes on from: in one look, where that holds all that was there and hardly reduces it; else on a
+    canvas at the scale of :func:`margin_scale`. A canvas of more than eight times the model's area would take
+    minutes and gigabytes: then it is one look after all.
+    """
+    plain = working_window(size, mask, resolution, f)
+    if inner.contains(hole_box(mask)):
+        return plain
+    if plain.box.contains(inner) and plain.width >= ONE_LOOK * plain.box.width:
+        return plain
+    scale = margin_scale((inner.width, inner.height), resolution)
+    canvas = canvas_window(size, mask, own, f, scale)
+    return canvas if canvas.width * canvas.height <= MAX_CANVAS * own[0] * own[1] else plain
+
+
+def margin_scale(before: tuple[int, int], resolution: int) -> float:
+    """Model pixels per pixel at which the margins of a picture of size ``before`` are drawn: as if its shorter side
+    were the model's, or pixel for pixel where it nearly is."""
+    scale = resolution / min(before)
+    return 1.0 if 1 / NEARLY <= scale <= NEARLY else scale
 
 
 def _canvas_side(first: int, end: int, whole: int, own: int, f: int, scale: float) -> tuple[int, int, int]:

@@ -35,7 +35,7 @@ from sundae.panels import side_by_side, strip
 from sundae.pipeline import blank, extend
 from sundae.priors.autoregressive import LabelMapConfig
 from sundae.sampler import MAX_CELLS, SamplerConfig, sample
-from sundae.window import canvas_window
+from sundae.window import Box, Window, canvas_window, margin_window, working_window
 
 MODEL = tiny_model()  # f = 8, a grid of 4 x 4, so 32 px
 QUICK = SamplerConfig(steps=3)
@@ -418,6 +418,66 @@ def test_windows_of_extended_pictures(size, margins, box, window):
     assert (found.box.left, found.box.top, found.box.right, found.box.bottom) == box
     assert (found.width, found.height) == window
     assert prepared.mask.sum() == prepared.mask[found.box.slices].sum()
+
+
+def margins_of(picture) -> np.ndarray:
+    """Where a picture with margins has them."""
+    hole = np.ones(picture.size[::-1], bool)
+    left, top, right, bottom = picture.inner
+    hole[top:bottom, left:right] = False
+    return hole
+
+
+def test_margins_painted_by_hand_are_those_of_extend():
+    """As the page has them: the picture is widened first, and then redrawn where it has nothing."""
+    before = load_picture(noise_picture(32, 32))
+    wide = extend_picture(before, 32, 0, 0, 0)
+    prepared = sundae.Inpainter(MODEL).prepare(wide, margins_of(wide))
+    ours, theirs = (last_frames(each, [5])[0] for each in (prepared, extend(MODEL, before, left=32)))
+    assert ours.prepared.window == theirs.prepared.window
+    assert ours.image().tobytes() == theirs.image().tobytes()
+
+
+def test_margins_as_wide_as_the_picture_depend_on_it():
+    drawn = []
+    for seed in (0, 1):
+        values = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
+        wide = extend_picture(load_picture(Image.fromarray(values)), 32, 0, 0, 0)
+        (frame,) = last_frames(sundae.Inpainter(MODEL).prepare(wide, margins_of(wide)), [5])
+        drawn.append(np.asarray(frame.image())[:, :32])
+    assert not np.array_equal(*drawn)
+
+
+@pytest.mark.parametrize(
+    ("inner", "hole", "box", "window"),
+    [
+        # (left, top, right, bottom) of what was there and of the hole, in a picture of 64 x 32 px; a model of 32 px
+        ((32, 0, 64, 32), (0, 0, 32, 32), (0, 0, 64, 32), (64, 32)),  # the whole margin: a canvas
+        ((32, 0, 64, 32), (0, 0, 8, 8), (0, 0, 40, 32), (40, 32)),  # part of it, with context
+        ((32, 0, 64, 32), (40, 8, 60, 20), (34, 0, 66, 32), (32, 32)),  # none of it: as in any picture
+        ((0, 0, 64, 32), (0, 0, 8, 8), (0, 0, 16, 16), (32, 32)),  # no margins to speak of
+    ],
+)
+def test_which_window_a_picture_with_margins_has(inner, hole, box, window):
+    mask = np.zeros((32, 64), bool)
+    mask[hole[1] : hole[3], hole[0] : hole[2]] = True
+    found = margin_window((64, 32), mask, Box(*inner), 32, (32, 32), 8)
+    plain = working_window((64, 32), mask, 32, 8)
+    if Box(*inner).contains(Box(*hole)):
+        assert found == plain
+    else:
+        assert (found.box, found.width, found.height) == (Box(*box), *window)
+
+
+def test_small_margins_are_drawn_in_one_look_and_huge_ones_too():
+    small, mask = Box(4, 0, 36, 32), np.ones((34, 36), bool)
+    mask[0:32, 4:36] = False
+    assert margin_window((36, 34), mask, small, 32, (32, 32), 8) == Window(Box(0, 0, 36, 34), 32, 32)
+    tiny, mask = Box(300, 0, 316, 16), np.ones((16, 316), bool)
+    mask[:, 300:] = False
+    found = margin_window((316, 16), mask, tiny, 32, (32, 32), 8)
+    assert found == working_window((316, 16), mask, 32, 8)
+    assert canvas_window((316, 16), mask, (32, 32), 8, 2.0).width > 8 * 32
 
 
 @settings(max_examples=150, deadline=None)

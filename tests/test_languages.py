@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -189,9 +190,16 @@ def from_the_library() -> set[str]:
 # ---- the tables ------------------------------------------------------------------------------------------
 
 
+def from_the_bundles() -> set[str]:
+    """What the models in the box are for, as their configs say."""
+    told = [json.loads(path.read_text("utf-8")) for path in (ROOT / "weights").glob("*/config.json")]
+    return {config["provenance"]["intended_use"] for config in told}
+
+
 @pytest.fixture(scope="module")
 def readable() -> set[str]:
-    return {plain(text) for text in on_the_page() | in_scripts() | from_the_server() | BY_GRADIO}
+    found = on_the_page() | in_scripts() | from_the_server() | from_the_bundles() | BY_GRADIO
+    return {plain(text) for text in found}
 
 
 @pytest.mark.parametrize("code", languages())

@@ -123,6 +123,16 @@ def save_flat_bundle(folder: Path, value: float, usual: float) -> Path:
     return folder
 
 
+def save_tiny_priors(folder: Path) -> dict[str, Path]:
+    """A bundle for each kind of prior, over one tokenizer: the first tells what it is for."""
+    tokenizer, saved = tiny_tokenizer(), {}
+    for kind, prior in tiny_priors().items():
+        told = {"licence": "none", "intended_use": "For noise."} if kind == "sundae" else {"licence": "none"}
+        saved[kind] = folder / f"{kind}-32"
+        save_bundle(saved[kind], {"tokenizer": tokenizer, "prior": prior}, told)
+    return saved
+
+
 class Fake:
     """A denoiser that needs no weights; ``calls`` counts the samples that went through it."""
 

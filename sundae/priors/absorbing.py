@@ -75,6 +75,7 @@ class Absorbing(Hourglass):
 
     defaults = SamplerConfig(steps=64, temperature_start=0.9, temperature_end=0.9)
     corrupt = staticmethod(absorb)
+    revises = False
 
     def __init__(self, config: AbsorbingConfig):
         super().__init__(config, mask_code=True)

@@ -143,6 +143,7 @@ class Autoregressive(Prior):
     corrupt = staticmethod(unchanged)
     corrupts = False
     exact = True
+    revises = False
 
     def __init__(self, config: AutoregressiveConfig):
         super().__init__()

@@ -29,12 +29,14 @@ class Prior(nn.Module, ABC):
         defaults: settings that suit its sampler.
         corrupts: whether :meth:`corrupt` does anything; a corruption rate means nothing to a prior without noise.
         exact: whether :meth:`bits` is the likelihood itself and not a bound on it.
+        revises: whether a cell that is drawn may be drawn again in a later step, so that more steps have a meaning.
     """
 
     config: Any
     defaults: SamplerConfig
     corrupts: ClassVar[bool] = True
     exact: ClassVar[bool] = False
+    revises: ClassVar[bool] = True
 
     @property
     def codebook_size(self) -> int:

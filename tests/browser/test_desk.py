@@ -27,7 +27,8 @@ from page.session import Session
 from page.shelf import Shelf, in_the_box, labels
 from sundae.checkpoint import borrow_part, save_bundle
 from sundae.image import jpeg_bytes, load_picture
-from sundae.pipeline import Inpainter
+from sundae.pipeline import Inpainter, extend
+from sundae.sampler import SamplerConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 BOX = (slice(8, 24), slice(10, 40))
@@ -396,6 +397,26 @@ def test_the_box_offers_what_can_redraw_the_default_first(tmp_path, monkeypatch)
 )
 def test_models_have_short_names(names, expected):
     assert labels(names) == expected
+
+
+def test_wide_margins_are_drawn_as_the_library_draws_them(session):
+    """Through windows in which the model sees what it goes on from; also when the result is brought back."""
+    model = tiny_model()
+    session.start_with(load_picture(noise(3, (32, 32))), "Noise")
+    event = session.extend({"left": 32, "right": 0, "top": 0, "bottom": 0})
+    assert (event["inside"], event["inner"]) == ([32, 0, 32, 32], (32, 0, 64, 32))
+    mask = Image.new("L", (64, 32), 255)
+    mask.paste(0, (32, 0, 64, 32))
+    order = session.order(posted(mask), 7, 3, 1)
+    list(session.redraw(Inpainter(model), order))
+    shown = session.result.frame
+    *_, frame = extend(model, noise(3, (32, 32)), left=32).run(SamplerConfig(steps=3), [7])
+    assert np.array_equal(pixels(shown.image()), pixels(frame.image()))
+    window = shown.prepared.window
+    assert (window.width, window.height) == (64, 32)
+    session.use_as_input()
+    session.recall(session._past[-1].job)
+    assert session.result.frame.prepared.window == window
 
 
 def test_a_visitor_may_leave_while_the_mask_is_read(session, monkeypatch):

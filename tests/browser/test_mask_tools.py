@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from page.painter import FOLDER
 from sundae import masks
 from sundae.pipeline import resize_mask
-from sundae.window import working_window
+from sundae.window import Box, margin_window, working_window
 
 SQUARE = ((300, 300), (420, 380))
 SCRIPTS = "\n".join((FOLDER / name).read_text() for name in ("bits.js", "cells.js")).replace(
@@ -127,24 +127,37 @@ def test_growing_and_shrinking_are_those_of_the_library(tab, px):
 # -- cells ---------------------------------------------------------------------------------------------------
 
 
-def token_cells(size, hole, resolution, f):
+def token_cells(size, hole, inner, resolution, f):
     """What the pipeline would redraw: the window's box, and bool (h, w)."""
-    window = working_window(size, hole, resolution, f)
+    if inner is None:
+        window = working_window(size, hole, resolution, f)
+    else:
+        window = margin_window(size, hole, Box(*inner), resolution, (resolution, resolution), f)
     pixels = resize_mask(hole[window.box.slices], (window.height, window.width))
     box = window.box
     return [box.left, box.top, box.width, box.height], masks.token_mask(pixels, f)[0].numpy()
 
 
-LIGHT = f"""([size, list, resolution, cell]) => {{ {SCRIPTS}
+LIGHT = f"""([size, list, inner, resolution, cell]) => {{ {SCRIPTS}
   const bits = Uint8Array.from(list);
   const cells = Object.assign(Object.create(Cells.prototype), {{ size }});
-  const window = cells.window = workingWindow(size, extent(bits, ...size), resolution, cell);
+  const window = cells.window = marginWindow(size, extent(bits, ...size), inner, resolution, cell);
   return [window.box, window.rows, window.columns, [...touched(bits, size[0], cells.edges(...size))]];
 }}"""
 
 
+def random_inner(rng, width, height):
+    """What was there before there were margins, sometimes on one side only."""
+    left, top = (int(rng.choice([0, rng.integers(side // 2)])) for side in (width, height))
+    right, bottom = (
+        int(rng.choice([side, rng.integers(side // 2 + 1, side + 1)])) for side in (width, height)
+    )
+    return [left, top, right, bottom]
+
+
+@pytest.mark.parametrize("margins", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_cells_that_light_up_are_those_that_are_redrawn(tab, seed):
+def test_the_cells_that_light_up_are_those_that_are_redrawn(tab, seed, margins):
     rng = np.random.default_rng(seed)
     for _ in range(30):
         width, height = (int(side) for side in rng.integers(16, 300, 2))
@@ -154,9 +167,10 @@ def test_the_cells_that_light_up_are_those_that_are_redrawn(tab, seed):
         for _ in range(int(rng.integers(1, 4))):
             y, x = int(rng.integers(height)), int(rng.integers(width))
             hole[y : y + int(rng.integers(1, height)), x : x + int(rng.integers(1, 60))] = True
-        box, cells = token_cells((width, height), hole, resolution, f)
+        inner = random_inner(rng, width, height) if margins else None
+        box, cells = token_cells((width, height), hole, inner, resolution, f)
         bits = hole.astype(int).ravel().tolist()
-        got_box, rows, columns, lit = tab.page.evaluate(LIGHT, [[width, height], bits, resolution, f])
+        got_box, rows, columns, lit = tab.page.evaluate(LIGHT, [[width, height], bits, inner, resolution, f])
         assert got_box == box
         assert np.array_equal(np.reshape(lit, (rows, columns)).astype(bool), cells)
 

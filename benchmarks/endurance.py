@@ -251,18 +251,26 @@ class Visitor:
         )
 
 
+def tell(visitors: Sequence[Visitor], told: list[str]) -> list[str]:
+    """Print the faults that have not been told yet; returns all of them."""
+    faults = [fault for visitor in visitors for fault in (*visitor.faults, *visitor.tab.errors)]
+    for fault in (Counter(faults) - Counter(told)).elements():
+        print(fault, file=sys.stderr)
+    return faults
+
+
 def use(context: BrowserContext, server: Served, given: argparse.Namespace) -> dict[str, Any]:
     """The visitors by turns, until there have been enough actions or minutes."""
     dice = random.Random(given.seed)
     visitors = [Visitor(context, server.url, dice, given.patience) for _ in range(given.tabs)]
-    began, done = time.monotonic(), Counter()
+    began, done, told = time.monotonic(), Counter(), []
     while done.total() < given.actions and time.monotonic() - began < 60 * given.minutes:
         done[dice.choice(visitors).act()] += 1
         if done.total() % 100 == 0:
-            faults = sum(len(visitor.faults) + len(visitor.tab.errors) for visitor in visitors)
+            told = tell(visitors, told)
             minutes, memory = (time.monotonic() - began) / 60, server.resident_mb()
             print(
-                f"{done.total()} actions, {minutes:.1f} min, {faults} faults, {memory:.0f} MB",
+                f"{done.total()} actions, {minutes:.1f} min, {len(told)} faults, {memory:.0f} MB",
                 file=sys.stderr,
             )
     seconds = time.monotonic() - began

@@ -1,5 +1,6 @@
 # make app: from a fresh clone to the page.   make test: everything installed, all tests.
 # make photo DATA=folder: goes on training the photographic model (README, "Train your own").
+# make priors: the comparison of the three priors, from drawing the portraits to the table (docs/evaluation.md).
 # make space SPACE=me/sundae: what is committed, onto a Hugging Face Space (README, "On a Space").
 # Needs Python 3.10 or newer, make, and the package registries.
 
@@ -18,12 +19,23 @@ ENCODE_ARGS ?= --augmentations 4
 PRIOR_ARGS ?=
 ENCODE = $(BIN)/python train/encode_dataset.py --tokenizer "$(FROM)" --data "$(DATA)" --held_out 0.1
 
+# Of make priors: portraits to learn from, updates of the priors without unrolling (SUNDAE, whose every second update
+# unrolls one step more, takes two thirds of them: as many passes of the network), and more for trainers and comparison.
+PRIORS ?= runs/priors
+PORTRAITS ?= 6144
+STEPS ?= 1500
+TRAIN_ARGS ?=
+COMPARE_ARGS ?= --count 64 --holes 1 --training $(PORTRAITS)
+OVER = --tokenizer weights/illustrated-1024
+LEARN = $(BIN)/python train/train_prior.py $(OVER) --tokens "$(PRIORS)/tokens" --validation "$(PRIORS)/tokens-validation" $(TRAIN_ARGS)
+SHARE = $(BIN)/python train/export.py $(OVER) --overwrite true
+
 # Of make space: the Space's name, another torch than that of requirements.txt, and where the tree is put together.
 SPACE ?=
 TORCH ?=
 TREE ?= build/space
 
-.PHONY: app test lint photo space clean
+.PHONY: app test lint photo priors space clean
 
 app: $(VENV)/run.done
 	$(BIN)/python app.py --open $(ARGS)
@@ -49,6 +61,16 @@ photo: $(VENV)/dev.done
 	$(ENCODE) --part held_out --out "$(RUN)/tokens-validation" $(ENCODE_ARGS)
 	$(BIN)/python train/train_prior.py --config train/configs/prior-photo.toml --start_from "$(FROM)" --tokenizer "$(FROM)" --tokens "$(RUN)/tokens" --validation "$(RUN)/tokens-validation" --out "$(RUN)/prior" --max_minutes $(MINUTES) $(PRIOR_ARGS)
 	$(BIN)/python train/export.py --tokenizer "$(RUN)/tokenizer" --prior "$(RUN)/prior" --out "$(RUN)/photo-1024" --overwrite true
+
+# Whatever is there already is not done again: repeat it to go on.
+priors: $(VENV)/dev.done
+	$(BIN)/python train/encode_dataset.py $(OVER) --data portraits:0:$(PORTRAITS) --out "$(PRIORS)/tokens"
+	$(BIN)/python train/encode_dataset.py $(OVER) --data portraits:10001000:64 --out "$(PRIORS)/tokens-validation"
+	$(LEARN) --config train/configs/prior-illustrated.toml --steps $$(($(STEPS) * 2 / 3)) --decay_from $$(($(STEPS) * 19 / 45)) --out "$(PRIORS)/run-sundae"
+	$(LEARN) --config train/configs/prior-illustrated-absorbing.toml --steps $(STEPS) --decay_from $$(($(STEPS) * 19 / 30)) --out "$(PRIORS)/run-absorbing"
+	$(LEARN) --config train/configs/prior-illustrated-autoregressive.toml --steps $(STEPS) --decay_from $$(($(STEPS) * 19 / 30)) --out "$(PRIORS)/run-autoregressive"
+	for kind in sundae absorbing autoregressive; do $(SHARE) --prior "$(PRIORS)/run-$$kind" --out "$(PRIORS)/$$kind" || exit; done
+	$(BIN)/python train/evaluate.py --compare "$(PRIORS)/sundae" "$(PRIORS)/absorbing" "$(PRIORS)/autoregressive" --out "$(PRIORS)/comparison" $(COMPARE_ARGS)
 
 space: $(VENV)/run.done
 	@test -n "$(SPACE)" || { echo "expected the name of a Space, as in: make space SPACE=me/sundae" >&2; exit 2; }

@@ -27,7 +27,7 @@ from train import compare, compare_report, contestants, evaluate, extractors, fe
 from train.data import FolderSource, split
 from train.extractors import NetworkExtractor, RandomExtractor, VGGFeatures
 from train.fills import with_true_tokens
-from train.mask_kinds import KINDS, kind_masks
+from train.mask_kinds import KINDS, SIDES, hidden_side, kind_masks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:expected at least [0-9]+ samples"),  # of train.metrics
@@ -138,8 +138,12 @@ def test_masks_hide_what_their_names_say() -> None:
     assert shares["centre_square"] == [0.25] * 12
     assert shares["half"] == [0.5] * 12
     assert shares["random_blocks"] == [0.75] * 12
-    sides = {tuple(holes["half"][[0, 0, -1, -1], [0, -1, 0, -1]]) for holes in every}
-    assert len(sides) == 4  # left, upper, right, lower
+    lit = {"left": (2, 0), "upper": (0, 2), "right": (2, 3), "lower": (3, 2)}  # a quarter's rows and columns
+    sides = [hidden_side(seed) for seed in range(12)]
+    assert set(sides) == set(SIDES) == set(lit)
+    for side, holes in zip(sides, every, strict=True):
+        row, column = (place * size // 4 + size // 8 for place in lit[side])
+        assert holes["half"][row, column] and not holes["half"][size - 1 - row, size - 1 - column]
     blocks = every[0]["random_blocks"].reshape(16, size // 16, 16, size // 16)
     assert (blocks.all((1, 3)) | ~blocks.any((1, 3))).all()
     widest = masks.shrink(every[0]["thin_strokes"], 3)
@@ -238,6 +242,31 @@ def test_numbers_of_a_row_are_those_of_its_features(compared: Path, title: str) 
     if "bits_per_token" in row:
         bits = [records[f"{name}|bits-{row['prior_hash']}"]["bits"] for name in names]
         assert row["bits_per_token"] == pytest.approx(np.mean(bits))
+
+
+def test_hidden_halves_are_told_apart_by_side(compared: Path) -> None:
+    summary, records, text = (
+        summary_of(compared),
+        records_of(compared),
+        (compared / "comparison.md").read_text(),
+    )
+    halves = [each for each in summary["pictures"] if "half" in records[f"{each['name']}|original"]["holes"]]
+    sides = {side: [each for each in halves if hidden_side(each["seed"]) == side] for side in SIDES}
+    assert halves
+    for row in summary["rows"]:
+        found = row["half_by_side"]
+        assert {side: half["count"] for side, half in found.items()} == {
+            side: len(some) for side, some in sides.items() if some
+        }
+        for side, half in found.items():
+            errors = [
+                records[f"{each['name']}|{row['id']}"]["holes"]["half"]["squared_error"]
+                for each in sides[side]
+            ]
+            expected = np.mean([10 * math.log10(255**2 / error) for error in errors])
+            assert half["psnr_inside"] == pytest.approx(expected)
+    for side, some in sides.items():
+        assert (f"| {side} hidden ({len(some)}) |" in text) == bool(some)
 
 
 def test_measures_equal_other_packages_on_features_of_the_random_network() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from train.contact_sheet import GAP, GUTTER, HEADER, MARGIN, PAPER, encode, place
 from train.contact_sheet import write as label
 from train.judge_photographs import number
-from train.mask_kinds import KINDS
+from train.mask_kinds import KINDS, SIDES
 from train.samples import veil
 
 CELL = 148  # px, side of a picture in a sheet
@@ -216,6 +216,7 @@ def tables(summary: Mapping[str, Any]) -> str:
         "|---|" + "---|" * len(KINDS),
         *(f"| {row['title']} | " + " | ".join(kind_cells(row, scale)) + " |" for row in summary["rows"]),
         "",
+        *side_table(summary),
         *notes(summary),
     ]
     return "\n".join(lines) + "\n"
@@ -256,6 +257,32 @@ def kind_cells(row: Mapping[str, Any], scale: int) -> list[str]:
         if kind in row["by_kind"]
         else "–"
         for kind in KINDS
+    ]
+
+
+def side_table(summary: Mapping[str, Any]) -> list[str]:
+    """The third table: hidden halves by side; nothing where no picture has one."""
+    counts = {side: half["count"] for side, half in summary["rows"][0]["half_by_side"].items()}
+    if not counts:
+        return []
+    shown = [side for side in SIDES if side in counts]
+    return [
+        "Hidden halves by side, feature distance ×1000 / PSNR inside (dB); a prior that writes in raster order cannot use "
+        "what lies below a hole, nor right of it in the same row:",
+        "",
+        "| | " + " | ".join(f"{side} hidden ({counts[side]})" for side in shown) + " |",
+        "|---|" + "---|" * len(shown),
+        *(f"| {row['title']} | " + " | ".join(side_cells(row, shown)) + " |" for row in summary["rows"]),
+        "",
+    ]
+
+
+def side_cells(row: Mapping[str, Any], shown: Sequence[str]) -> list[str]:
+    """A row of the third table."""
+    halves = [row["half_by_side"][side] for side in shown]
+    return [
+        f"{number(half['feature_distance'], '.3g', 1000)} / {number(half['psnr_inside'], '.1f')}"
+        for half in halves
     ]
 
 

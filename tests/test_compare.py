@@ -37,6 +37,7 @@ pytestmark = [
 ]
 
 SIZE, COUNT, HELD_OUT = 32, 7, 0.7
+TRAINED = {"batch_size": 6, "grids": 60, "grid_passes": 120, "start_from": "runs/first"}
 PRIORS = ("sundae", "absorbing", "autoregressive")
 ROWS = (
     "sundae, 2 steps",
@@ -65,7 +66,8 @@ def bundles(tmp_path_factory) -> dict[str, Path]:
     """One of each kind, over one tokenizer; and one over another."""
     root = tmp_path_factory.mktemp("bundles")
     for name, prior in tiny_priors().items():
-        save_bundle(root / name, {"tokenizer": tiny_tokenizer(), "prior": prior}, {"licence": "none"})
+        told = {"licence": "none"} | ({"prior_training": TRAINED} if name == "absorbing" else {})
+        save_bundle(root / name, {"tokenizer": tiny_tokenizer(), "prior": prior}, told)
     other = {"tokenizer": tiny_tokenizer(TOKENIZER, seed=9), "prior": tiny_priors()["absorbing"]}
     save_bundle(root / "elsewhere", other, {"licence": "none"})
     save_bundle(root / "alone", {"tokenizer": tiny_tokenizer()}, {"licence": "none"})
@@ -186,7 +188,9 @@ def test_one_table_has_all_priors_and_baselines(compared: Path) -> None:
             assert row["samples"]["p_ids"] is None  # a sample belongs to no picture
             assert 0 < row["samples"]["step_seconds"] < row["samples"]["seconds"]
             assert row["peak_memory_mb"] == 100 + len(row["model"])
+            assert row["training"] == (TRAINED if row["model"] == "absorbing" else None)
             assert row["sampler"]["steps"] == (16 if row["model"] == "autoregressive" else row["steps"])
+    assert text.count(" | 60 / 120 after runs/first |\n") == 2  # rows of the bundle that tells
     kinds = {row["model"]: row["likelihood"] for row in summary["rows"][:5]}
     assert kinds == {"sundae": "bound", "absorbing": "ELBO", "autoregressive": "exact"}
     assert [row["steps"] for row in summary["rows"][:5]] == [2, 3, 2, 3, 16]

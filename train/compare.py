@@ -382,6 +382,9 @@ def summarise(
                 "bits_per_token": mean(bits),
                 "likelihood": likelihood_of(row.model),
                 "peak_memory_mb": memory[row.name],
+                "training": row.model.config["provenance"].get(
+                    "prior_training"
+                ),  # as train/export.py writes it
             }
         rows.append(told)
     return {

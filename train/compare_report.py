@@ -193,6 +193,7 @@ COLUMNS = (
     "s a sample",
     "ms a step",
     "peak MB",
+    "grids / passes in training",
 )
 
 
@@ -238,7 +239,17 @@ def cells(row: Mapping[str, Any], scale: int) -> list[str]:
         number(samples.get("seconds"), ".2f"),
         number(samples.get("step_seconds"), ".1f", 1000),
         number(row.get("peak_memory_mb"), ".0f"),
+        budget(row.get("training")),
     ]
+
+
+def budget(training: Any) -> str:
+    """Token grids that a prior was trained on and their passes through it, if its bundle tells them."""
+    if not isinstance(training, Mapping):
+        return "–"
+    grids, passes = (number(training.get(name), ",") for name in ("grids", "grid_passes"))
+    start = training.get("start_from")
+    return f"{grids} / {passes}" + (f" after {start}" if start else "")
 
 
 def set_cells(measured: Mapping[str, Any], scale: int) -> list[str]:
@@ -305,7 +316,8 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
         "Bits per token of the held-out pictures: exact for an autoregressive prior, else an upper bound (ELBO of absorbing "
         "diffusion, the chain's bound of SUNDAE); bounds may be loose, so a difference between kinds is not all the "
         "prior's. Seconds are medians on the machine in comparison.json; peak memory is of a fresh process on the CPU that "
-        "draws one whole picture.",
+        "draws one whole picture. Passes in training are of one token grid through the network, with the unrolled steps of "
+        "SUNDAE's chain; what the weights had learned before that they began with is not in them.",
     ]
     if (training := summary.get("training")) is not None:
         medians = ", ".join(f"{name} {value:.4g}" for name, value in training["median_distance"].items())

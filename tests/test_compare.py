@@ -457,7 +457,9 @@ def test_a_damaged_picture_is_left_out_of_every_row(
     )
     summary = evaluate.main(fixed)
     assert [each["name"] for each in summary["pictures"]] == ["0.png", "2.png"]
-    assert "damaged picture" in capsys.readouterr().err
+    told, net = capsys.readouterr().err, features.RandomFeatures()
+    assert "damaged picture" in told
+    assert f"random convolutional network, seed {net.seed}, " in told and f", sha256 {net.hash}\n" in told
     assert "training" not in summary  # everything is held out
     assert summary["rows"][0]["steps"] == 1
 

@@ -406,8 +406,9 @@ def generate(
 def blank(model: Model, width: int = 0, height: int = 0) -> Prepared:
     """A grey picture of ``width x height`` px (0: the model's own) that is hidden everywhere.
 
-    Larger than the model's own it is a canvas, drawn at full resolution through windows. Nearly square and at
-    most 1.5 times the model's, or narrower than 0.75 times, it is drawn at about the model's size and resized.
+    Larger than the model's own it is a canvas, drawn at full resolution through windows; with a side shorter than the
+    model's, as if that side were the model's, and resized. Nearly square and at most 1.5 times the model's, or
+    narrower than 0.75 times, it is drawn at about the model's size and resized.
 
     Raises:
         ValueError: for sides out of range, or as :meth:`Inpainter.prepare`.
@@ -425,7 +426,8 @@ def blank(model: Model, width: int = 0, height: int = 0) -> Prepared:
     if shorter < 0.75 * own or (longer <= 1.1 * shorter and longer <= 1.5 * own):
         return inpainter.prepare(grey, hole, feather=0)
     picture = images.load_picture(grey)
-    window = canvas_window(picture.size, hole, model.size, model.downsample_factor)
+    scale = max(1.0, *(least / side for least, side in zip(model.size, picture.size, strict=True)))
+    window = canvas_window(picture.size, hole, model.size, model.downsample_factor, scale)
     return inpainter.prepare_window(picture, hole, window, feather=0)
 
 

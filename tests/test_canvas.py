@@ -341,7 +341,7 @@ def test_logits_that_are_no_numbers(value):
         ((64, 32), (4, 8)),  # at full resolution
         ((100, 70), (9, 12)),
         ((64, 64), (8, 8)),
-        ((64, 26), (4, 8)),  # nearly the window's height
+        ((64, 26), (4, 10)),  # nearly the window's height: as if it were that, and as much wider
         ((48, 48), (4, 4)),  # nearly square and not much larger: one picture, enlarged
         ((32, 32), (4, 4)),
         ((20, 90), (8, 4)),  # narrow: as before, at about the model's size
@@ -354,6 +354,18 @@ def test_a_sample_is_drawn_at_full_resolution_where_it_is_a_canvas(size, cells):
     assert last.image().size == size
     if size in [(64, 32), (64, 64)]:
         assert (prepared.window.width, prepared.window.height) == size
+
+
+@pytest.mark.parametrize("shorter", [24, 25, 26, 28, 31, 32, 33, 40])
+@pytest.mark.parametrize("times", [1.2, 2.0, 2.56, 4.0])
+def test_a_canvas_is_as_wide_for_its_height_as_the_picture(shorter, times):
+    longer = round(times * shorter)
+    for size in ((longer, shorter), (shorter, longer)):
+        window = blank(MODEL, *size).window
+        wide, narrow = max(window.width, window.height), min(window.width, window.height)
+        assert (narrow == 32) if shorter <= 32 else (abs(narrow - shorter) <= 4)  # half a cell
+        assert abs(wide - longer * max(1, 32 / shorter)) <= 4
+        assert (window.width > window.height) == (size[0] > size[1])
 
 
 @pytest.mark.parametrize("kind", ["sundae", "absorbing", "autoregressive"])

@@ -583,7 +583,25 @@ def test_the_benchmark_measures_steps_across_borders():
     found = benchmark.seams(MODEL, 2, steps=2)
     assert found["borders"] == [2, 4, 6]
     assert found["to_beside"] == pytest.approx(found["across_borders"] / found["beside_borders"])
+    assert found["to_elsewhere"] == pytest.approx(found["across_borders"] / found["elsewhere"])
     assert json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("steps", "one_sided", "two_sided"),
+    [
+        ((10.4, 10.0, 10.0), True, True),
+        ((9.6, 10.0, 10.0), True, True),
+        ((10.6, 10.0, 10.0), False, False),
+        ((9.4, 10.0, 10.0), True, False),  # less than elsewhere shows too
+        ((10.6, 11.0, 10.0), True, False),
+        ((10.0, 9.0, 10.0), False, True),
+    ],
+)
+def test_goals_of_seams(steps, one_sided, two_sided):
+    found = benchmark.compared(*steps)
+    assert found["seam_goal_met"] is one_sided
+    assert found["two_sided_goal_to_elsewhere_met"] is two_sided
 
 
 if __name__ == "__main__":

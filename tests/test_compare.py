@@ -628,6 +628,21 @@ def test_options_of_a_folder_without_one(bundles: dict[str, Path]) -> None:
         evaluate.main(["--compare", str(bundles["sundae"]), "--min-side", "64"])
 
 
+@pytest.mark.parametrize(
+    ("training", "cell"),
+    [
+        (None, "–"),
+        ("long", "–"),
+        ({}, "– / –"),
+        ({"grids": "many", "grid_passes": 1200}, "– / 1,200"),
+        ({"grids": 600, "grid_passes": 1200}, "600 / 1,200"),
+        (TRAINED, "60 / 120 after runs/first"),
+    ],
+)
+def test_a_bundle_may_tell_anything_of_its_training(training, cell: str) -> None:
+    assert compare_report.budget(training) == cell
+
+
 def test_names_that_are_alike_are_told_apart(bundles: dict[str, Path], tmp_path: Path) -> None:
     parts = {"tokenizer": tiny_tokenizer(), "prior": tiny_priors()["absorbing"]}
     save_bundle(tmp_path / "sundae", parts, {"licence": "none"})

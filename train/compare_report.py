@@ -247,7 +247,8 @@ def budget(training: Any) -> str:
     """Token grids that a prior was trained on and their passes through it, if its bundle tells them."""
     if not isinstance(training, Mapping):
         return "–"
-    grids, passes = (number(training.get(name), ",") for name in ("grids", "grid_passes"))
+    counts = [training.get(name) for name in ("grids", "grid_passes")]
+    grids, passes = (f"{count:,}" if isinstance(count, int) else "–" for count in counts)
     start = training.get("start_from")
     return f"{grids} / {passes}" + (f" after {start}" if start else "")
 

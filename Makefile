@@ -27,7 +27,7 @@ STEPS ?= 1500
 TRAIN_ARGS ?=
 COMPARE_ARGS ?= --count 64 --holes 1 --training $(PORTRAITS)
 OVER = --tokenizer weights/illustrated-1024
-LEARN = $(BIN)/python train/train_prior.py $(OVER) --tokens "$(PRIORS)/tokens" --validation "$(PRIORS)/tokens-validation" $(TRAIN_ARGS)
+LEARN = $(BIN)/python train/train_prior.py $(OVER) --tokens "$(PRIORS)/tokens" --validation "$(PRIORS)/tokens-validation"
 SHARE = $(BIN)/python train/export.py $(OVER) --overwrite true
 
 # Of make space: the Space's name, another torch than that of requirements.txt, and where the tree is put together.
@@ -66,9 +66,9 @@ photo: $(VENV)/dev.done
 priors: $(VENV)/dev.done
 	$(BIN)/python train/encode_dataset.py $(OVER) --data portraits:0:$(PORTRAITS) --out "$(PRIORS)/tokens"
 	$(BIN)/python train/encode_dataset.py $(OVER) --data portraits:10001000:64 --out "$(PRIORS)/tokens-validation"
-	$(LEARN) --config train/configs/prior-illustrated.toml --steps $$(($(STEPS) * 2 / 3)) --decay_from $$(($(STEPS) * 19 / 45)) --out "$(PRIORS)/run-sundae"
-	$(LEARN) --config train/configs/prior-illustrated-absorbing.toml --steps $(STEPS) --decay_from $$(($(STEPS) * 19 / 30)) --out "$(PRIORS)/run-absorbing"
-	$(LEARN) --config train/configs/prior-illustrated-autoregressive.toml --steps $(STEPS) --decay_from $$(($(STEPS) * 19 / 30)) --out "$(PRIORS)/run-autoregressive"
+	$(LEARN) --config train/configs/prior-illustrated.toml --steps $$(($(STEPS) * 2 / 3)) --decay_from $$(($(STEPS) * 19 / 45)) --out "$(PRIORS)/run-sundae" $(TRAIN_ARGS)
+	$(LEARN) --config train/configs/prior-illustrated-absorbing.toml --steps $(STEPS) --decay_from $$(($(STEPS) * 19 / 30)) --out "$(PRIORS)/run-absorbing" $(TRAIN_ARGS)
+	$(LEARN) --config train/configs/prior-illustrated-autoregressive.toml --steps $(STEPS) --decay_from $$(($(STEPS) * 19 / 30)) --out "$(PRIORS)/run-autoregressive" $(TRAIN_ARGS)
 	for kind in sundae absorbing autoregressive; do $(SHARE) --prior "$(PRIORS)/run-$$kind" --out "$(PRIORS)/$$kind" || exit; done
 	$(BIN)/python train/evaluate.py --compare "$(PRIORS)/sundae" "$(PRIORS)/absorbing" "$(PRIORS)/autoregressive" --out "$(PRIORS)/comparison" $(COMPARE_ARGS)
 

@@ -24,6 +24,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 SEED = 10_000_000  # a held-out portrait
+TIMED_STEPS = 4
 # Torch is imported late: where there is no /proc, a child's peak memory counts what its parent held.
 CHILD = """
 import json, resource, sys, time
@@ -145,17 +146,23 @@ def time_redraw(model: Any, picture: Any, hole: Any, repeats: int) -> dict[str, 
     }
 
 
-def time_steps(model: Any, prepared: Any, repeats: int, steps: int = 4) -> float:
-    """Seconds a step of the sampler takes by itself, nothing decoded."""
-    import sundae
+def time_steps(model: Any, prepared: Any, repeats: int) -> float:
+    """Seconds a step of the prior's own sampler takes by itself, nothing decoded: of a few steps, but of all that are
+    usual where a step is a share of the cells and not a pass."""
+    import dataclasses
 
-    config = sundae.SamplerConfig(steps=steps, early_stop=False)
+    from sundae.priors.autoregressive import Autoregressive
+
+    usual = prepared.defaults
+    steps = usual.steps if isinstance(model.prior, Autoregressive) else TIMED_STEPS
+    config, taken = dataclasses.replace(usual, steps=steps, early_stop=False), 0
 
     def work() -> None:
-        for _ in sundae.sample(model.prior, prepared.tokens, prepared.token_mask, config, [0]):
-            pass
+        nonlocal taken
+        for step in model.prior.sample(prepared.tokens, prepared.token_mask, config, [0]):
+            taken = step.index
 
-    return median_seconds(work, repeats) / steps
+    return median_seconds(work, repeats) / taken
 
 
 def time_tokenizer(model: Any, picture: Any, hole: Any, repeats: int) -> dict[str, float]:

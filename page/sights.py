@@ -11,6 +11,7 @@ import sundae
 from sundae.bundles import Model
 from sundae.image import Picture
 from sundae.panels import side_by_side
+from sundae.pipeline import prior_of
 
 PANELS, PANEL_SIDE = 6, 256  # of the strip; px
 
@@ -28,13 +29,19 @@ def decibels(picture: Picture, image: Image) -> float:
 
 
 def surprising(model: Model, picture: Picture) -> tuple[Image, str]:
-    """Where the prior is surprised."""
-    shown = sundae.surprise_map(model, picture)
-    mean, most = float(shown.bits.mean()), math.log2(model.tokenizer.config.codebook_size)
-    return shown.image, (
-        f"{mean:.2f} bits a token on the mean; dark {shown.low:.1f}, light {shown.high:.1f}. "
-        f"Knowing nothing would be {most:.0f}."
+    """Where the prior is surprised, and how likely the picture is to it: the numbers of :func:`sundae.bits`, because the
+    mean of an absorbing prior's map is a looser bound."""
+    shown, found = sundae.surprise_map(model, picture), sundae.bits(model, picture)
+    numbers = (
+        f"{found.per_token:.4f} bits a token, {found.per_dimension:.6f} per pixel-dimension."
+        if prior_of(model).exact
+        else f"At most {found.per_token:.4f} bits a token, {found.per_dimension:.6f} per pixel-dimension."
     )
+    most = math.log2(model.tokenizer.config.codebook_size)
+    scale = (
+        f"Dark is {shown.low:.1f} bits a token, light {shown.high:.1f}; knowing nothing would be {most:.0f}."
+    )
+    return shown.image, f"{numbers} {scale}"
 
 
 def strip(model: Model, picture: Picture) -> tuple[Image, str]:

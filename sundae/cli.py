@@ -69,6 +69,7 @@ MAX_COUNT = 1000
 MAX_BATCH = 1024
 MAX_PASSES = 1000
 MAX_TOP_K = 1_000_000  # above any codebook
+MAX_CLASS = 1_000_000  # above any prior's
 
 SIDES = ("left", "right", "top", "bottom")
 PICTURE = "picture: PNG, JPEG, WebP, TIFF, BMP or GIF"
@@ -176,6 +177,7 @@ def add_inpaint(commands: Any) -> None:
     add("--candidates", metavar="K", type=candidates, default=1, help="results, of the seeds S, S+1 ... (1)")
     text = "share of the hidden tokens that start as noise; below 1 the result varies what is there (1.0)"
     add("--strength", metavar="X", type=number, help=text)
+    add_class(command)
     text = "widen the mask; a negative number shrinks it (0)"
     add("--grow", metavar="PX", type=whole(-radius, radius), default=0, help=text)
     text = "fade-in of the new pixels, inside the mask (%(default)s)"
@@ -205,6 +207,7 @@ def add_sample(commands: Any) -> None:
     side = whole(MIN_SIDE, MAX_SIDE)
     add("--width", metavar="PX", type=side, default=0, help="of the pictures (the model's)")
     add("--height", metavar="PX", type=side, default=0, help="of the pictures (the model's)")
+    add_class(command)
     add_canvas(command)
 
 
@@ -311,6 +314,11 @@ def add_model(command: Parser) -> None:
     command.add_argument("--device", metavar="D", default="cpu", help="torch device, such as cuda (cpu)")
 
 
+def add_class(command: Parser) -> None:
+    text = "class to draw, from 0, where the prior was trained with classes (none is asked for)"
+    command.add_argument("--class", dest="label", metavar="C", type=whole(0, MAX_CLASS), help=text)
+
+
 def add_sampler(command: Parser) -> None:
     add_model(command)
     add, sundae = command.add_argument, SamplerConfig()
@@ -349,6 +357,11 @@ def number(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number, got {text[:40]!r}")
 
 
+def about_class(options: argparse.Namespace) -> Report:
+    """The class that was asked for, as reports and pictures tell it; nothing without one."""
+    return {} if options.label is None else {"class": options.label}
+
+
 def sampler_config(options: argparse.Namespace, defaults: SamplerConfig) -> SamplerConfig:
     """The settings that were given, in the place of those that suit the prior."""
     names = ("steps", "temperature_start", "temperature_end", "strength", "top_k", "top_p")
@@ -383,13 +396,14 @@ def inpaint(options: argparse.Namespace) -> tuple[Report, Lines]:
         edges = {"grow": options.grow, "feather": options.feather, "mask_rule": options.mask_rule}
         prepared = Inpainter(model).prepare(picture, hole, **edges)
     config = sampler_config(options, prepared.defaults)
-    abouts = {seed: prepared.settings(config, seed) for seed in targets}
+    abouts = {seed: prepared.settings(config, seed) | about_class(options) for seed in targets}
     with hidden_folder(options.frames) as hidden, progress(config, len(targets)) as bar:
         finals, films = {}, {}
         for seed, about in abouts.items():
             keep, reel = frame_saver(hidden, about, len(targets) > 1), Reel()
             with clock.measure("sample"):
-                finals[seed] = last_frame(prepared.run(config, [seed]), bar, keep, reel if reels else None)
+                frames = prepared.run(config, [seed], labels=options.label)
+                finals[seed] = last_frame(frames, bar, keep, reel if reels else None)
             if reels:
                 with clock.measure("film"):
                     form = film_format(reels[seed])
@@ -399,7 +413,7 @@ def inpaint(options: argparse.Namespace) -> tuple[Report, Lines]:
             outputs = [save(finals[s], targets[s], abouts[s], options.overwrite, undo) for s in targets]
             kept = publish(hidden, options.frames, undo) if hidden else 0
     report = base_report(options, model, picture, outputs, clock) | {
-        "settings": vars(config) | edges,
+        "settings": vars(config) | edges | about_class(options),
         "seeds": list(targets),
         "image": options.image,
         "mask": {"path": options.mask, "pixels": int(prepared.mask.sum()), "box": vars(prepared.box)},
@@ -426,12 +440,13 @@ def sample(options: argparse.Namespace) -> tuple[Report, Lines]:
     with progress(config, len(targets)) as bar:
         for seed, target in targets.items():
             with clock.measure("sample"):
-                frame = last_frame(prepared.run(config, [seed], batch_size=options.batch), bar)
+                frames = prepared.run(config, [seed], batch_size=options.batch, labels=options.label)
+                frame = last_frame(frames, bar)
             with clock.measure("save"), all_or_nothing() as undo:
-                about = prepared.settings(config, seed)
+                about = prepared.settings(config, seed) | about_class(options)
                 outputs.append(save(frame, target, about, options.overwrite, undo))
     report = base_report(options, model, prepared.picture, outputs, clock)
-    report |= {"settings": dict(vars(config)), "seeds": list(targets)}
+    report |= {"settings": vars(config) | about_class(options), "seeds": list(targets)}
     return report, summary(report)
 
 

@@ -212,6 +212,7 @@ class Prepared:
         start: Tensor | None = None,
         batch_size: int = 1,
         uncertainty: bool = False,
+        labels: int | Sequence[int] | None = None,
     ) -> Iterator[Frame]:
         """Yield the noised start, then a frame for every ``every``-th step and always for the last.
 
@@ -228,10 +229,12 @@ class Prepared:
                 a GPU, where sums may round differently.
             uncertainty: have ``frame.step.uncertainty`` tell how unsure the prior was of each cell; see
                 :meth:`sundae.priors.contract.Prior.sample`. The frames are the same.
+            labels: classes from 0 on, for a prior with classes: one per seed, or a single one for all. By default
+                none is asked for.
 
         Raises:
-            ValueError: for bad seeds, ``every`` or ``batch_size`` below 1 or a ``start`` of another grid, before
-                any work.
+            ValueError: for bad seeds or labels, ``every`` or ``batch_size`` below 1 or a ``start`` of another grid,
+                before any work.
         """
         config = self.defaults if config is None else config
         if not isinstance(config, SamplerConfig):
@@ -243,7 +246,8 @@ class Prepared:
         check_batch_size(batch_size)
         if start is not None:
             self._check_start(start, len(seeds))
-        return self._frames(config, seeds, interval, start, batch_size, uncertainty)
+        classes = None if labels is None else check_classes(prior_of(self.model), labels, len(seeds))
+        return self._frames(config, seeds, interval, start, batch_size, uncertainty, classes)
 
     def _check_start(self, start: Tensor, samples: int) -> None:
         if not isinstance(start, Tensor):
@@ -263,11 +267,12 @@ class Prepared:
         start: Tensor | None,
         batch_size: int,
         uncertainty: bool,
+        labels: list[int] | None,
     ) -> Iterator[Frame]:
         tokens = self.tokens if start is None else torch.where(self.token_mask[..., None], start, self.tokens)
         if start is None and config.strength < 1:
             tokens = torch.where(self.token_mask[..., None], self.visible_tokens, tokens)
-        given = (tokens, self.token_mask, config, seeds, batch_size)
+        given = (tokens, self.token_mask, config, seeds, batch_size, labels)
         for step in prior_of(self.model).sample(*given, uncertainty=uncertainty):
             if step.last or step.index % every == 0:
                 yield Frame(step, self)
@@ -405,20 +410,22 @@ def generate(
     height: int = 0,
     every: int = 1,
     batch_size: int = 1,
+    labels: int | Sequence[int] | None = None,
 ) -> Iterator[Frame]:
     """Whole pictures from nothing, of ``width x height`` px (0: the model's own), as :func:`blank` says.
 
     Raises:
         ValueError: as :func:`blank` and :meth:`Prepared.run`.
     """
-    return blank(model, width, height).run(config, seeds, every, batch_size=batch_size)
+    return blank(model, width, height).run(config, seeds, every, batch_size=batch_size, labels=labels)
 
 
 def blank(model: Model, width: int = 0, height: int = 0) -> Prepared:
     """A grey picture of ``width x height`` px (0: the model's own) that is hidden everywhere.
 
-    Larger than the model's own it is a canvas, drawn at full resolution through windows. Nearly square and at
-    most 1.5 times the model's, or narrower than 0.75 times, it is drawn at about the model's size and resized.
+    Larger than the model's own it is a canvas, drawn at full resolution through windows; with a side shorter than the
+    model's, as if that side were the model's, and resized. Nearly square and at most 1.5 times the model's, or
+    narrower than 0.75 times, it is drawn at about the model's size and resized.
 
     Raises:
         ValueError: for sides out of range, or as :meth:`Inpainter.prepare`.
@@ -436,7 +443,8 @@ def blank(model: Model, width: int = 0, height: int = 0) -> Prepared:
     if shorter < 0.75 * own or (longer <= 1.1 * shorter and longer <= 1.5 * own):
         return inpainter.prepare(grey, hole, feather=0)
     picture = images.load_picture(grey)
-    window = canvas_window(picture.size, hole, model.size, model.downsample_factor)
+    scale = max(1.0, *(least / side for least, side in zip(model.size, picture.size, strict=True)))
+    window = canvas_window(picture.size, hole, model.size, model.downsample_factor, scale)
     return inpainter.prepare_window(picture, hole, window, feather=0)
 
 
@@ -512,6 +520,28 @@ def check_pixels(name: str, value: Any, low: int, high: int = masks.MAX_RADIUS) 
     if number is None or not low <= number <= high:
         raise ValueError(f"expected {name} in whole px from {low} to {high}, got {value!r}")
     return number
+
+
+def check_classes(prior: Prior, labels: Any, samples: int) -> list[int]:
+    """Classes for so many samples from one for each, or a single one for all.
+
+    Raises:
+        ValueError: if the prior has no classes, or they are too many, too few or none of its own.
+    """
+    count = prior.config.classes
+    if not count:
+        raise ValueError(f"expected no class: this prior was trained without classes, got {labels!r}")
+    several = labels if whole(labels) is None else [labels] * samples
+    try:
+        numbers = [whole(label) for label in several]
+    except TypeError:
+        raise ValueError(f"expected classes as whole numbers, got {labels!r}") from None
+    if len(numbers) != samples:
+        raise ValueError(f"expected a single class or one per seed, got {len(numbers)} for {samples} seeds")
+    checked = [number for number in numbers if number is not None and 0 <= number < count]
+    if len(checked) < samples:
+        raise ValueError(f"expected each class to be a whole number from 0 to {count - 1}, got {labels!r}")
+    return checked
 
 
 def check_model(model: Any) -> None:

@@ -33,6 +33,7 @@ from sundae.image import extend_picture, load_picture
 from sundae.measure import bits, heat_colours, surprise_map
 from sundae.panels import side_by_side, strip
 from sundae.pipeline import blank, extend
+from sundae.priors import absorbing, chain
 from sundae.priors.autoregressive import LabelMapConfig
 from sundae.sampler import MAX_CELLS, SamplerConfig, sample
 from sundae.window import Box, Window, canvas_window, margin_window, working_window
@@ -132,15 +133,23 @@ def test_averages_are_the_mean_of_softmaxes(grid, random, falloff):
 
 
 @pytest.mark.parametrize("kind", CANVASES)
-def test_one_window_is_the_plain_sampler_bit_for_bit(kind):
+def test_one_window_is_the_plain_sampler_bit_for_bit(kind, monkeypatch):
     prior, tokens, mask = CANVASES[kind](), grids(2, 4, 4), holes(2, 4, 4)
-    plain = tokens_of(prior.sample(tokens, mask, QUICK, [1, 2]))
-    canvas = Canvas(prior, (4, 4))
-    known = ~mask
-    assert torch.equal(canvas.hidden(tokens, known), prior.hidden(tokens, known))
-    if kind == "sundae":
-        assert all(map(torch.equal, plain, tokens_of(sample(canvas, tokens, mask, QUICK, [1, 2]))))
     assert over_grid(prior, (4, 4), tokens, QUICK, 1) is prior
+    plain = tokens_of(prior.sample(tokens, mask, QUICK, [1, 2]))
+    made = []
+
+    def always(denoiser, own, *_):
+        made.append(Canvas(denoiser, own))
+        return made[-1]
+
+    for module in (absorbing, chain):
+        monkeypatch.setattr(module, "over_grid", always)
+    through = tokens_of(prior.sample(tokens, mask, QUICK, [1, 2]))
+    assert len(made) == 1 and len(plain) == len(through) == 4
+    assert all(map(torch.equal, plain, through))
+    assert not torch.equal(plain[0], plain[-1])
+    assert torch.equal(made[0].hidden(tokens, ~mask), prior.hidden(tokens, ~mask))
 
 
 def test_a_single_window_through_the_averaging_draws_the_same():
@@ -332,7 +341,7 @@ def test_logits_that_are_no_numbers(value):
         ((64, 32), (4, 8)),  # at full resolution
         ((100, 70), (9, 12)),
         ((64, 64), (8, 8)),
-        ((64, 26), (4, 8)),  # nearly the window's height
+        ((64, 26), (4, 10)),  # nearly the window's height: as if it were that, and as much wider
         ((48, 48), (4, 4)),  # nearly square and not much larger: one picture, enlarged
         ((32, 32), (4, 4)),
         ((20, 90), (8, 4)),  # narrow: as before, at about the model's size
@@ -345,6 +354,18 @@ def test_a_sample_is_drawn_at_full_resolution_where_it_is_a_canvas(size, cells):
     assert last.image().size == size
     if size in [(64, 32), (64, 64)]:
         assert (prepared.window.width, prepared.window.height) == size
+
+
+@pytest.mark.parametrize("shorter", [24, 25, 26, 28, 31, 32, 33, 40])
+@pytest.mark.parametrize("times", [1.2, 2.0, 2.56, 4.0])
+def test_a_canvas_is_as_wide_for_its_height_as_the_picture(shorter, times):
+    longer = round(times * shorter)
+    for size in ((longer, shorter), (shorter, longer)):
+        window = blank(MODEL, *size).window
+        wide, narrow = max(window.width, window.height), min(window.width, window.height)
+        assert (narrow == 32) if shorter <= 32 else (abs(narrow - shorter) <= 4)  # half a cell
+        assert abs(wide - longer * max(1, 32 / shorter)) <= 4
+        assert (window.width > window.height) == (size[0] > size[1])
 
 
 @pytest.mark.parametrize("kind", ["sundae", "absorbing", "autoregressive"])
@@ -622,7 +643,25 @@ def test_the_benchmark_measures_steps_across_borders():
     found = benchmark.seams(MODEL, 2, steps=2)
     assert found["borders"] == [2, 4, 6]
     assert found["to_beside"] == pytest.approx(found["across_borders"] / found["beside_borders"])
+    assert found["to_elsewhere"] == pytest.approx(found["across_borders"] / found["elsewhere"])
     assert json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("steps", "one_sided", "two_sided"),
+    [
+        ((10.4, 10.0, 10.0), True, True),
+        ((9.6, 10.0, 10.0), True, True),
+        ((10.6, 10.0, 10.0), False, False),
+        ((9.4, 10.0, 10.0), True, False),  # less than elsewhere shows too
+        ((10.6, 11.0, 10.0), True, False),
+        ((10.0, 9.0, 10.0), False, True),
+    ],
+)
+def test_goals_of_seams(steps, one_sided, two_sided):
+    found = benchmark.compared(*steps)
+    assert found["seam_goal_met"] is one_sided
+    assert found["two_sided_goal_to_elsewhere_met"] is two_sided
 
 
 if __name__ == "__main__":

@@ -425,6 +425,20 @@ def test_bits_of_a_picture_and_its_map(desk, tiny, capsys):
     assert pixels("map.png").shape == (40, 48, 3)
 
 
+@pytest.mark.parametrize("kind", tiny_priors())
+def test_bits_of_every_kind_of_prior(desk, capsys, kind):
+    save_bundle(desk / kind, {"tokenizer": tiny_tokenizer(), "prior": tiny_priors()[kind]}, {})
+    argv = ["bits", "face.png", "--model", str(desk / kind)]
+    assert main([*argv, "--json"]) == 0
+    report, expected = json.loads(capsys.readouterr().out), sundae.bits(sundae.load(desk / kind), "face.png")
+    assert report["exact"] is (kind == "autoregressive")
+    assert (report["per_token"], report["per_dimension"]) == (expected.per_token, expected.per_dimension)
+    assert main(argv) == 0
+    kept = "" if report["exact"] else "at most "
+    numbers = f"{expected.per_token:.4f} bits per token, {expected.per_dimension:.6f} per pixel-dimension"
+    assert capsys.readouterr().out == f"face.png: {kept}{numbers}\n"
+
+
 def test_bits_of_a_folder_are_listed_and_averaged(desk, tiny, capsys):
     Path("folder/deep").mkdir(parents=True)
     for name, colour in (("b.png", "red"), ("deep/a.jpg", "blue")):

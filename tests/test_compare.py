@@ -27,7 +27,7 @@ from train import compare, compare_report, contestants, evaluate, extractors, fe
 from train.data import FolderSource, split
 from train.extractors import NetworkExtractor, RandomExtractor, VGGFeatures
 from train.fills import with_true_tokens
-from train.mask_kinds import KINDS, kind_masks
+from train.mask_kinds import KINDS, SIDES, hidden_side, kind_masks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:expected at least [0-9]+ samples"),  # of train.metrics
@@ -37,6 +37,7 @@ pytestmark = [
 ]
 
 SIZE, COUNT, HELD_OUT = 32, 7, 0.7
+TRAINED = {"batch_size": 6, "grids": 60, "grid_passes": 120, "start_from": "runs/first"}
 PRIORS = ("sundae", "absorbing", "autoregressive")
 ROWS = (
     "sundae, 2 steps",
@@ -65,7 +66,8 @@ def bundles(tmp_path_factory) -> dict[str, Path]:
     """One of each kind, over one tokenizer; and one over another."""
     root = tmp_path_factory.mktemp("bundles")
     for name, prior in tiny_priors().items():
-        save_bundle(root / name, {"tokenizer": tiny_tokenizer(), "prior": prior}, {"licence": "none"})
+        told = {"licence": "none"} | ({"prior_training": TRAINED} if name == "absorbing" else {})
+        save_bundle(root / name, {"tokenizer": tiny_tokenizer(), "prior": prior}, told)
     other = {"tokenizer": tiny_tokenizer(TOKENIZER, seed=9), "prior": tiny_priors()["absorbing"]}
     save_bundle(root / "elsewhere", other, {"licence": "none"})
     save_bundle(root / "alone", {"tokenizer": tiny_tokenizer()}, {"licence": "none"})
@@ -138,8 +140,12 @@ def test_masks_hide_what_their_names_say() -> None:
     assert shares["centre_square"] == [0.25] * 12
     assert shares["half"] == [0.5] * 12
     assert shares["random_blocks"] == [0.75] * 12
-    sides = {tuple(holes["half"][[0, 0, -1, -1], [0, -1, 0, -1]]) for holes in every}
-    assert len(sides) == 4  # left, upper, right, lower
+    lit = {"left": (2, 0), "upper": (0, 2), "right": (2, 3), "lower": (3, 2)}  # a quarter's rows and columns
+    sides = [hidden_side(seed) for seed in range(12)]
+    assert set(sides) == set(SIDES) == set(lit)
+    for side, holes in zip(sides, every, strict=True):
+        row, column = (place * size // 4 + size // 8 for place in lit[side])
+        assert holes["half"][row, column] and not holes["half"][size - 1 - row, size - 1 - column]
     blocks = every[0]["random_blocks"].reshape(16, size // 16, 16, size // 16)
     assert (blocks.all((1, 3)) | ~blocks.any((1, 3))).all()
     widest = masks.shrink(every[0]["thin_strokes"], 3)
@@ -182,7 +188,9 @@ def test_one_table_has_all_priors_and_baselines(compared: Path) -> None:
             assert row["samples"]["p_ids"] is None  # a sample belongs to no picture
             assert 0 < row["samples"]["step_seconds"] < row["samples"]["seconds"]
             assert row["peak_memory_mb"] == 100 + len(row["model"])
+            assert row["training"] == (TRAINED if row["model"] == "absorbing" else None)
             assert row["sampler"]["steps"] == (16 if row["model"] == "autoregressive" else row["steps"])
+    assert text.count(" | 60 / 120 after runs/first |\n") == 2  # rows of the bundle that tells
     kinds = {row["model"]: row["likelihood"] for row in summary["rows"][:5]}
     assert kinds == {"sundae": "bound", "absorbing": "ELBO", "autoregressive": "exact"}
     assert [row["steps"] for row in summary["rows"][:5]] == [2, 3, 2, 3, 16]
@@ -238,6 +246,31 @@ def test_numbers_of_a_row_are_those_of_its_features(compared: Path, title: str) 
     if "bits_per_token" in row:
         bits = [records[f"{name}|bits-{row['prior_hash']}"]["bits"] for name in names]
         assert row["bits_per_token"] == pytest.approx(np.mean(bits))
+
+
+def test_hidden_halves_are_told_apart_by_side(compared: Path) -> None:
+    summary, records, text = (
+        summary_of(compared),
+        records_of(compared),
+        (compared / "comparison.md").read_text(),
+    )
+    halves = [each for each in summary["pictures"] if "half" in records[f"{each['name']}|original"]["holes"]]
+    sides = {side: [each for each in halves if hidden_side(each["seed"]) == side] for side in SIDES}
+    assert halves
+    for row in summary["rows"]:
+        found = row["half_by_side"]
+        assert {side: half["count"] for side, half in found.items()} == {
+            side: len(some) for side, some in sides.items() if some
+        }
+        for side, half in found.items():
+            errors = [
+                records[f"{each['name']}|{row['id']}"]["holes"]["half"]["squared_error"]
+                for each in sides[side]
+            ]
+            expected = np.mean([10 * math.log10(255**2 / error) for error in errors])
+            assert half["psnr_inside"] == pytest.approx(expected)
+    for side, some in sides.items():
+        assert (f"| {side} hidden ({len(some)}) |" in text) == bool(some)
 
 
 def test_measures_equal_other_packages_on_features_of_the_random_network() -> None:
@@ -424,7 +457,9 @@ def test_a_damaged_picture_is_left_out_of_every_row(
     )
     summary = evaluate.main(fixed)
     assert [each["name"] for each in summary["pictures"]] == ["0.png", "2.png"]
-    assert "damaged picture" in capsys.readouterr().err
+    told, net = capsys.readouterr().err, features.RandomFeatures()
+    assert "damaged picture" in told
+    assert f"random convolutional network, seed {net.seed}, " in told and f", sha256 {net.hash}\n" in told
     assert "training" not in summary  # everything is held out
     assert summary["rows"][0]["steps"] == 1
 
@@ -591,6 +626,21 @@ def test_bad_input(models, more, message: str, bundles: dict[str, Path], faces: 
 def test_options_of_a_folder_without_one(bundles: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match="together with --data"):
         evaluate.main(["--compare", str(bundles["sundae"]), "--min-side", "64"])
+
+
+@pytest.mark.parametrize(
+    ("training", "cell"),
+    [
+        (None, "–"),
+        ("long", "–"),
+        ({}, "– / –"),
+        ({"grids": "many", "grid_passes": 1200}, "– / 1,200"),
+        ({"grids": 600, "grid_passes": 1200}, "600 / 1,200"),
+        (TRAINED, "60 / 120 after runs/first"),
+    ],
+)
+def test_a_bundle_may_tell_anything_of_its_training(training, cell: str) -> None:
+    assert compare_report.budget(training) == cell
 
 
 def test_names_that_are_alike_are_told_apart(bundles: dict[str, Path], tmp_path: Path) -> None:

@@ -578,7 +578,10 @@ def test_make_photo_goes_on_from_what_was_shipped(house: Path, tmp_path: Path) -
         for script, *arguments in commands:
             SCRIPTS[script].main(arguments)
     made, shipped = tmp_path / "run" / "photo-1024", house / "shipped"
-    assert read_config(made)["provenance"] == {"tokenizer_steps": 4, "prior_steps": 3}
+    provenance = read_config(made)["provenance"]
+    assert (provenance["tokenizer_steps"], provenance["prior_steps"]) == (4, 3)
+    assert provenance["prior_training"]["grids"] == 12
+    assert provenance["prior_training"]["start_from"] == "/".join(shipped.parts[-2:])
     old, new = load_tokenizer(shipped), load_tokenizer(made)
     assert tokens_hash(old) == tokens_hash(new)
     changed = {

@@ -628,3 +628,14 @@ def test_the_benchmark_prints_what_it_measured(tmp_path, capsys):
         assert numbers["sample_s"] > 0
     cached = printed["priors"]["autoregressive"]
     assert cached["speedup"] == pytest.approx(cached["uncached_s"] / cached["cached_s"], rel=0.02)
+    whole = cached["sample_s"] - cached["cached_s"] + cached["uncached_s"]
+    assert cached["sampling_speedup"] == pytest.approx(whole / cached["sample_s"], rel=0.02)
+    assert cached["sampling_speedup_goal_met"] is (cached["sampling_speedup"] >= 5)
+
+
+def test_the_cache_speeds_up_features_and_not_what_else_a_sample_takes():
+    assert benchmark.sampling_speedup(10, 8, 56) == {
+        "sampling_speedup": 5.8,
+        "sampling_speedup_goal_met": True,
+    }
+    assert benchmark.sampling_speedup(10, 2, 20)["sampling_speedup_goal_met"] is False  # features: 10 times

@@ -320,7 +320,8 @@ def test_a_prior_is_exported_over_the_tokenizer_of_a_bundle(house):
     )
     for key in ("hash", "files"):
         assert second["parts"]["tokenizer"][key] == first["parts"]["tokenizer"][key]
-    assert second["provenance"] == {**first["provenance"], "prior_steps": 1}
+    training = {"batch_size": 4, "grids": 4, "grid_passes": 4}
+    assert second["provenance"] == {**first["provenance"], "prior_steps": 1, "prior_training": training}
     assert {path.suffix for path in (house / "export-another").iterdir()} == {".json", ".safetensors"}
     assert sundae.load(house / "export-another").prior is not None
 

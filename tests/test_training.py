@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_prior
+from tiny import tiny_prior, tiny_priors
 from tinyrun import build, encode, export_to, prior_run
 
 import sundae
@@ -727,12 +727,45 @@ def test_exported_bundle_paints(house):
     export_to(house, "bundle", "--prior", str(house / "prior-exported"))
     model = sundae.load(house / "bundle")
     assert model.resolution == 32
-    assert model.config["provenance"] == {"tokenizer_steps": 6, "prior_steps": 2}
+    training = {"batch_size": 4, "grids": 8, "grid_passes": 12}  # the second step is unrolled
+    assert model.config["provenance"] == {"tokenizer_steps": 6, "prior_steps": 2, "prior_training": training}
     picture = FolderSource(house / "pictures", 32)[0]
     mask = np.zeros((32, 32), bool)
     mask[8:20, 8:20] = True
     last = list(sundae.Inpainter(model).prepare(picture, mask).run(sundae.SamplerConfig(steps=2)))[-1]
     assert np.array_equal(np.asarray(last.image())[~mask], picture[~mask])
+
+
+@pytest.mark.parametrize(
+    ("chain", "kind", "passes"),
+    [
+        ((2, 0, 1), "sundae", 20),
+        ((3, 0, 1), "sundae", 30),
+        ((3, 4, 1), "sundae", 22),
+        ((2, 4, 3), "sundae", 12),  # of the steps 6 and 9
+        ((2, 50, 1), "sundae", 10),
+        ((1, 0, 1), "sundae", 10),
+        ((2, 0, 1), "absorbing", 10),
+        ((2, 0, 1), "autoregressive", 10),
+    ],
+)
+def test_what_a_prior_s_training_took(chain, kind, passes, tmp_path):
+    steps = dict(zip(("unroll_steps", "unroll_from", "unroll_every"), chain))
+    settings_file = tmp_path / run.SETTINGS
+    settings_file.write_text(json.dumps({"batch_size": 6, "start_from": "/home/me/runs/first", **steps}))
+    found = export.prior_training(tmp_path / "state-00000010.pt", tiny_priors()[kind], 10)
+    known = {"batch_size": 6, "grids": 60, "grid_passes": 6 * passes, "start_from": "runs/first"}
+    assert found == export.prior_training(tmp_path, tiny_priors()[kind], 10) | known == known
+    options = train_prior.PriorSettings(**steps)
+    unrolled = [s for s in range(10) if s >= options.unroll_from and s % options.unroll_every == 0]
+    if kind == "sundae":
+        assert passes == 10 + len(unrolled) * (options.unroll_steps - 1)
+    assert export.prior_training(tmp_path / "elsewhere" / "best.pt", tiny_priors()[kind], 10) == {}
+    settings_file.write_text('{"batch_size": ')
+    with pytest.raises(
+        ValueError, match=r"^expected the settings of a run in .*settings.json, got something"
+    ):
+        export.prior_training(tmp_path, tiny_priors()[kind], 10)
 
 
 def test_tokens_of_another_tokenizer_are_refused(house):

@@ -37,7 +37,7 @@ from train.data import DamagedPicture, FolderSource, PictureSource, PortraitSour
 from train.extractors import Extractor, open_extractor
 from train.judge import mean
 from train.judge_photographs import HELD_OUT, rounded, seed_of
-from train.mask_kinds import KINDS, kind_masks
+from train.mask_kinds import KINDS, SIDES, hidden_side, kind_masks
 from train.records import Record, complete
 
 VERSION = "comparison 1"  # of what is measured; older records are measured again
@@ -312,7 +312,7 @@ def cost(drawn: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def summarise_row(original: Sequence[Record], records: Sequence[Record]) -> dict[str, Any]:
-    """All measures of a row: whole samples, inpaintings of all kinds as one set and by kind.
+    """All measures of a row: whole samples, inpaintings of all kinds as one set and by kind, and halves by their side.
 
     Args:
         original, records: of the same pictures in the same order.
@@ -335,7 +335,18 @@ def summarise_row(original: Sequence[Record], records: Sequence[Record]) -> dict
     every = [pair for pairs in holes.values() for pair in pairs]
     summary["inpaintings"] = summarise_holes(*zip(*every))
     summary["by_kind"] = {kind: summarise_holes(*zip(*pairs)) for kind, pairs in holes.items() if pairs}
+    summary["half_by_side"] = halves_by_side(original, records)
     return summary
+
+
+def halves_by_side(original: Sequence[Record], records: Sequence[Record]) -> dict[str, Any]:
+    """Measures of the hidden halves by which one was hidden: a prior that writes in raster order uses what lies above
+    and left of a cell, and nothing of a picture whose upper half is hidden."""
+    sides: dict[str, list[tuple[Any, Any]]] = {side: [] for side in SIDES}
+    for of, row in zip(original, records):
+        if "half" in row["holes"]:
+            sides[hidden_side(row["seed"])].append((of["holes"]["half"], row["holes"]["half"]))
+    return {side: summarise_holes(*zip(*pairs)) for side, pairs in sides.items() if pairs}
 
 
 def summarise(
@@ -371,6 +382,9 @@ def summarise(
                 "bits_per_token": mean(bits),
                 "likelihood": likelihood_of(row.model),
                 "peak_memory_mb": memory[row.name],
+                "training": row.model.config["provenance"].get(
+                    "prior_training"
+                ),  # as train/export.py writes it
             }
         rows.append(told)
     return {

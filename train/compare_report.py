@@ -15,7 +15,7 @@ from PIL import Image
 from train.contact_sheet import GAP, GUTTER, HEADER, MARGIN, PAPER, encode, place
 from train.contact_sheet import write as label
 from train.judge_photographs import number
-from train.mask_kinds import KINDS
+from train.mask_kinds import KINDS, SIDES
 from train.samples import veil
 
 CELL = 148  # px, side of a picture in a sheet
@@ -193,6 +193,7 @@ COLUMNS = (
     "s a sample",
     "ms a step",
     "peak MB",
+    "grids / passes in training",
 )
 
 
@@ -216,6 +217,7 @@ def tables(summary: Mapping[str, Any]) -> str:
         "|---|" + "---|" * len(KINDS),
         *(f"| {row['title']} | " + " | ".join(kind_cells(row, scale)) + " |" for row in summary["rows"]),
         "",
+        *side_table(summary),
         *notes(summary),
     ]
     return "\n".join(lines) + "\n"
@@ -237,7 +239,18 @@ def cells(row: Mapping[str, Any], scale: int) -> list[str]:
         number(samples.get("seconds"), ".2f"),
         number(samples.get("step_seconds"), ".1f", 1000),
         number(row.get("peak_memory_mb"), ".0f"),
+        budget(row.get("training")),
     ]
+
+
+def budget(training: Any) -> str:
+    """Token grids that a prior was trained on and their passes through it, if its bundle tells them."""
+    if not isinstance(training, Mapping):
+        return "–"
+    counts = [training.get(name) for name in ("grids", "grid_passes")]
+    grids, passes = (f"{count:,}" if isinstance(count, int) else "–" for count in counts)
+    start = training.get("start_from")
+    return f"{grids} / {passes}" + (f" after {start}" if start else "")
 
 
 def set_cells(measured: Mapping[str, Any], scale: int) -> list[str]:
@@ -256,6 +269,32 @@ def kind_cells(row: Mapping[str, Any], scale: int) -> list[str]:
         if kind in row["by_kind"]
         else "–"
         for kind in KINDS
+    ]
+
+
+def side_table(summary: Mapping[str, Any]) -> list[str]:
+    """The third table: hidden halves by side; nothing where no picture has one."""
+    counts = {side: half["count"] for side, half in summary["rows"][0]["half_by_side"].items()}
+    if not counts:
+        return []
+    shown = [side for side in SIDES if side in counts]
+    return [
+        "Hidden halves by side, feature distance ×1000 / PSNR inside (dB); a prior that writes in raster order cannot use "
+        "what lies below a hole, nor right of it in the same row:",
+        "",
+        "| | " + " | ".join(f"{side} hidden ({counts[side]})" for side in shown) + " |",
+        "|---|" + "---|" * len(shown),
+        *(f"| {row['title']} | " + " | ".join(side_cells(row, shown)) + " |" for row in summary["rows"]),
+        "",
+    ]
+
+
+def side_cells(row: Mapping[str, Any], shown: Sequence[str]) -> list[str]:
+    """A row of the third table."""
+    halves = [row["half_by_side"][side] for side in shown]
+    return [
+        f"{number(half['feature_distance'], '.3g', 1000)} / {number(half['psnr_inside'], '.1f')}"
+        for half in halves
     ]
 
 
@@ -278,7 +317,8 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
         "Bits per token of the held-out pictures: exact for an autoregressive prior, else an upper bound (ELBO of absorbing "
         "diffusion, the chain's bound of SUNDAE); bounds may be loose, so a difference between kinds is not all the "
         "prior's. Seconds are medians on the machine in comparison.json; peak memory is of a fresh process on the CPU that "
-        "draws one whole picture.",
+        "draws one whole picture. Passes in training are of one token grid through the network, with the unrolled steps of "
+        "SUNDAE's chain; what the weights had learned before that they began with is not in them.",
     ]
     if (training := summary.get("training")) is not None:
         medians = ", ".join(f"{name} {value:.4g}" for name, value in training["median_distance"].items())

@@ -29,9 +29,13 @@ from sundae.checkpoint import (
     save_bundle,
     suit_sampler,
 )
+from sundae.priors.absorbing import Absorbing
+from sundae.priors.chain import ChainPrior
 from sundae.priors.contract import Prior
 from train import settings
 from train.checkpoints import load_state
+from train.run import SETTINGS
+from train.train_prior import PriorSettings
 
 STEPS = "tokenizer_steps"  # in the provenance
 STAGES = {"tokenizer": "tokenizer", "hourglass": "prior"}  # default kind of a part: the stage that trains it
@@ -75,6 +79,43 @@ def finished_tokenizer(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return tokenizer, {STEPS: step}
 
 
+def prior_training(path: Path, prior: nn.Module, step: int) -> dict[str, Any]:
+    """What a prior's training took, by the settings beside its state, as if the whole run had had them.
+
+    Args:
+        path: the run's folder, or one of its states.
+        prior: what was trained.
+        step: of the state.
+
+    Returns:
+        ``batch_size``; ``grids``: token grids learned from, each as often as it was seen; ``grid_passes``: passes of a
+        grid through the network, the unrolled steps of SUNDAE's chain included; ``start_from``: whose weights the run
+        began with, if any. Nothing where no settings are known.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    file = (path if path.is_dir() else path.parent) / SETTINGS
+    if not file.exists():
+        return {}
+    try:
+        used = json.loads(file.read_text())
+        batch_size, start = used["batch_size"], Path(used.get("start_from", ""))
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"expected the settings of a run in {file}, got something else") from None
+    unrolls = isinstance(prior, ChainPrior) and not isinstance(prior, Absorbing)
+    passes = step + (extra_passes(used, step) if unrolls else 0)
+    told = {"batch_size": batch_size, "grids": step * batch_size, "grid_passes": passes * batch_size}
+    return told | ({"start_from": "/".join(start.parts[-2:])} if start.parts else {})
+
+
+def extra_passes(used: dict[str, Any], step: int) -> int:
+    """Passes of the unrolled chain beyond the first of each step, in ``step`` steps."""
+    names = ("unroll_steps", "unroll_from", "unroll_every")
+    length, first, every = (used.get(name, getattr(PriorSettings, name)) for name in names)
+    return (length - 1) * len(range(-(-first // every) * every, step, every))
+
+
 def main(argv: list[str] | None = None) -> None:
     options, flags = settings.parse(ExportSettings, __doc__, argv)
     if (Path(options.out) / "config.json").exists() and not options.overwrite:
@@ -84,7 +125,10 @@ def main(argv: list[str] | None = None) -> None:
     parts: dict[str, nn.Module] = {"tokenizer": tokenizer}
     provenance = provenance | known
     if options.prior:
-        prior, provenance["prior_steps"] = averaged(options.prior, PRIORS, "hourglass")
+        prior, step = averaged(options.prior, PRIORS, "hourglass")
+        provenance["prior_steps"] = step
+        if told := prior_training(Path(options.prior), prior, step):
+            provenance["prior_training"] = told
         parts["prior"] = prior
         if options.sampler and isinstance(prior, Prior):
             suit_sampler(prior, json.loads(Path(options.sampler).read_text()), options.sampler)

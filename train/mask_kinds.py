@@ -15,6 +15,7 @@ STROKES, STROKE_WIDTH = 6, 0.012  # how many, and their width in sides
 BLOBS, BLOB_RADII = 4, (0.06, 0.13)  # how many, and their mean radii in sides
 WAVES = (2, 3, 4)  # of a blob's outline around it
 BLOCKS, HIDDEN_BLOCKS = 16, 0.75  # along a side, and the share of them that is hidden
+SIDES = ("left", "upper", "right", "lower")  # of a hidden half, each a quarter turn on
 
 
 def kind_masks(size: int, seed: int) -> dict[str, np.ndarray]:
@@ -29,10 +30,17 @@ def kind_masks(size: int, seed: int) -> dict[str, np.ndarray]:
     """
     if size < BLOCKS:
         raise ValueError(f"expected masks of at least {BLOCKS} px, got {size}")
-    return {
-        name: draw(size, np.random.default_rng((number, seed)))
-        for number, (name, draw) in enumerate(DRAWN.items())
-    }
+    return {name: draw(size, numbers_of(name, seed)) for name, draw in DRAWN.items()}
+
+
+def numbers_of(kind: str, seed: int) -> np.random.Generator:
+    """The random numbers of one kind's hole."""
+    return np.random.default_rng((KINDS.index(kind), seed))
+
+
+def hidden_side(seed: int) -> str:
+    """Which half the kind "half" hides: one of ``SIDES``, as :func:`kind_masks` draws it."""
+    return SIDES[turns(numbers_of("half", seed))]
 
 
 def thin_strokes(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -74,7 +82,12 @@ def half(size: int, rng: np.random.Generator) -> np.ndarray:
     """The left, upper, right or lower half."""
     hole = np.zeros((size, size), bool)
     hole[:, : size // 2] = True
-    return np.rot90(hole, -rng.integers(4)).copy()
+    return np.rot90(hole, -turns(rng)).copy()
+
+
+def turns(rng: np.random.Generator) -> int:
+    """Quarter turns from the left half on, clockwise."""
+    return int(rng.integers(len(SIDES)))
 
 
 def random_blocks(size: int, rng: np.random.Generator) -> np.ndarray:

@@ -31,7 +31,7 @@ def sight(tab):
     ("button", "says"),
     [
         ("What the model sees", "dB PSNR from the picture"),
-        ("What surprises it", "bits a token on the mean"),
+        ("What surprises it", "bits a token, "),
         ("From this face to another", "Kept of it: 100%"),
     ],
 )

@@ -66,9 +66,9 @@ photo: $(VENV)/dev.done
 priors: $(VENV)/dev.done
 	$(BIN)/python train/encode_dataset.py $(OVER) --data portraits:0:$(PORTRAITS) --out "$(PRIORS)/tokens"
 	$(BIN)/python train/encode_dataset.py $(OVER) --data portraits:10001000:64 --out "$(PRIORS)/tokens-validation"
-	$(LEARN) --config train/configs/prior-illustrated.toml --steps $$(($(STEPS) * 2 / 3)) --decay_from $$(($(STEPS) * 19 / 45)) --out "$(PRIORS)/run-sundae" $(TRAIN_ARGS)
-	$(LEARN) --config train/configs/prior-illustrated-absorbing.toml --steps $(STEPS) --decay_from $$(($(STEPS) * 19 / 30)) --out "$(PRIORS)/run-absorbing" $(TRAIN_ARGS)
-	$(LEARN) --config train/configs/prior-illustrated-autoregressive.toml --steps $(STEPS) --decay_from $$(($(STEPS) * 19 / 30)) --out "$(PRIORS)/run-autoregressive" $(TRAIN_ARGS)
+	$(LEARN) --config train/configs/prior-illustrated.toml --steps $(shell expr $(STEPS) \* 2 / 3) --decay_from $(shell expr $(STEPS) \* 19 / 45) --out "$(PRIORS)/run-sundae" $(TRAIN_ARGS)
+	$(LEARN) --config train/configs/prior-illustrated-absorbing.toml --steps $(STEPS) --decay_from $(shell expr $(STEPS) \* 19 / 30) --out "$(PRIORS)/run-absorbing" $(TRAIN_ARGS)
+	$(LEARN) --config train/configs/prior-illustrated-autoregressive.toml --steps $(STEPS) --decay_from $(shell expr $(STEPS) \* 19 / 30) --out "$(PRIORS)/run-autoregressive" $(TRAIN_ARGS)
 	for kind in sundae absorbing autoregressive; do $(SHARE) --prior "$(PRIORS)/run-$$kind" --out "$(PRIORS)/$$kind" || exit; done
 	$(BIN)/python train/evaluate.py --compare "$(PRIORS)/sundae" "$(PRIORS)/absorbing" "$(PRIORS)/autoregressive" --out "$(PRIORS)/comparison" $(COMPARE_ARGS)
 

@@ -5,6 +5,8 @@ const MAX_UPLOAD = 64 * 1024 * 1024; // bytes, as in painter.py
 
 // ---- a new picture: chosen, dropped or pasted ----------------------------------------------------------
 
+const sent = new Map(); // files that the server is reading, by number
+
 async function send(file) {
   if (!file) return;
   if (file.size > MAX_UPLOAD) return setMessage(t('{file} is too large: 64 MB is the most this page takes.', { file: file.name }));
@@ -14,8 +16,9 @@ async function send(file) {
   state.sending += 1;
   try {
     const { path } = await upload(renamed(file));
-    state.sent = file;
-    trigger('picture', { path, name: file.name });
+    const number = (state.uploads += 1);
+    sent.set(number, file);
+    trigger('picture', { path, name: file.name, upload: number });
   } catch {
     state.unsent = performance.now();
     notLoaded(t('{file} could not be sent. Please try again.', { file: file.name }));
@@ -26,7 +29,7 @@ async function send(file) {
 // What was here stays, and so does a job that is running.
 function notLoaded(text) {
   if (find('.status').textContent === t('Loading')) setStatus(state.before ?? '');
-  Object.assign(state, { before: null, sent: null, recovering: false });
+  Object.assign(state, { before: null, recovering: false });
   setMessage(text);
 }
 
@@ -57,20 +60,22 @@ document.addEventListener('drop', (event) => {
 
 const received = {
   // A file could be read: only now the job for the picture before is stopped.
-  offer() {
-    trigger('take');
+  offer(event) {
+    trigger('take', { upload: event.upload });
   },
   refused(event) {
+    sent.delete(event.upload);
     notLoaded(event.note);
   },
   async picture(event) {
     Object.assign(state, { picture: event.number, before: null });
+    const source = sourceOfPicture(event);
     if (recovered(event)) return;
     let former = turnHistory(event);
     await player.setPicture(event.view, event.width, event.height);
     endDrag();
     mask.reset(event.width, event.height);
-    Object.assign(state, { posted: null, source: event.example ?? state.sent ?? null, sent: null });
+    Object.assign(state, { posted: null, source });
     view.setPicture(event.width, event.height);
     cells.setPicture(event.size);
     edges.clear();
@@ -141,7 +146,6 @@ const received = {
   note(event) {
     if (state.stopping && state.busy) stop(''); // gradio has stopped the job before the server could refuse
     setMessage(event.note);
-    filmAnswered();
   },
   file(event) {
     const link = document.createElement('a');
@@ -149,9 +153,15 @@ const received = {
     link.download = event.name;
     link.click();
     setMessage(event.note || '');
-    filmAnswered();
   },
 };
+
+// What brings it back after a lost connection: the number of an example, or a file; null for what was made here.
+function sourceOfPicture(event) {
+  const file = sent.get(event.upload) ?? null;
+  for (const number of sent.keys()) if (number <= event.upload) sent.delete(number);
+  return event.example ?? file;
+}
 
 // Back to what was here before the job.
 function stop(status) {
@@ -328,7 +338,7 @@ function ended(well) {
 
 function refused() {
   stop('');
-  setMessage(t('The server did not take the job: it is busy or away. Please try again in a moment.'));
+  setMessage(notTaken());
 }
 
 // Gradio says some things in pop-ups, a lost connection among them. The strip says them; page.css hides the
@@ -353,6 +363,8 @@ new MutationObserver((changes) => {
   }
 }).observe(document.body, { childList: true, subtree: true });
 
-window.sundae = { takeMask, stopping, ended, keepGoing, model: () => picker.model, settings: takeSettings };
+window.sundae = {
+  takeMask, stopping, ended, keepGoing, sightFailed, filmMade, model: () => picker.model, settings: takeSettings,
+};
 edited();
 receive();

@@ -38,8 +38,9 @@ const state = {
   asked: null, // the model that the last job asked for
   before: null, // what the status said before a file was on its way
   sending: 0, // files being sent
+  uploads: 0, // files that have been sent
+  turns: 0, // candidates that have been chosen
   unsent: -Infinity, // when one last could not be
-  sent: null, // the file that is on its way
   picture: 0, // number of the event that brought the picture
   former: [], // what was here when "Use as input" or "Extend" replaced a picture, the last one last
   edits: 0, // results that are part of the picture
@@ -76,6 +77,10 @@ function sayBusy() {
 
 function sayNoResult() {
   setMessage(t('There is no result yet: paint, then press Redraw.'));
+}
+
+function notTaken() {
+  return t('The server did not take the job: it is busy or away. Please try again in a moment.');
 }
 
 // For those who listen and do not look.
@@ -210,7 +215,7 @@ function choose(index) {
   if (pair.on) return pair.bring(index);
   compare(false);
   player.choose(index);
-  trigger('adopt', { job: run.job, index });
+  trigger('adopt', { job: run.job, index, turn: (state.turns += 1) });
   return undefined;
 }
 

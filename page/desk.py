@@ -175,7 +175,7 @@ class Desk:
 
     @answered
     def use_as_input(self, session: Session) -> Any:
-        return session.use_as_input()
+        return session.event("lost") if session.picture is None else session.use_as_input()
 
     @answered
     def undo_use(self, session: Session) -> Any:

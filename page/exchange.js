@@ -29,7 +29,7 @@ async function send(file) {
 // What was here stays, and so does a job that is running.
 function notLoaded(text) {
   if (find('.status').textContent === t('Loading')) setStatus(state.before ?? '');
-  Object.assign(state, { before: null, recovering: false });
+  Object.assign(state, { before: null, recovering: null });
   setMessage(text);
 }
 
@@ -75,7 +75,7 @@ const received = {
     await player.setPicture(event.view, event.width, event.height);
     endDrag();
     mask.reset(event.width, event.height);
-    Object.assign(state, { posted: null, source });
+    Object.assign(state, { source, goOn: false, anew: false });
     view.setPicture(event.width, event.height);
     cells.setPicture(event.size);
     edges.clear();
@@ -90,7 +90,7 @@ const received = {
     if (former) setLook(former.look);
     setMessage(event.note || '');
     setStatus(event.status);
-    if (event.asked) fillSettings(fromFile(event.asked));
+    if (Number.isFinite(event.asked?.seed)) fillSettings(fromFile(event.asked)); // without one nothing was drawn
     askForFit(event.way === 'new');
     state.ready = true;
     root.dataset.ready = '1';
@@ -105,17 +105,21 @@ const received = {
     cells.measure();
     setHint(event.hint);
   },
-  // The connection was away for a while and the server has forgotten the picture: send it again, then redraw.
+  // The connection was away for a while and the server has forgotten the picture: send it again, then redraw, unless
+  // the result was needed, which is lost.
   lost() {
+    const next = state.busy && !state.posted.ofResult ? 'redraw' : 'nothing';
     setBusy(false);
-    state.recovering = sendAgain();
+    state.rest = null;
+    state.anew = state.posted?.anew ?? false;
+    state.recovering = sendAgain() ? next : null;
     setStatus(state.recovering ? t('Sending the picture again') : '');
     if (!state.recovering) setMessage(t('The connection was lost, and the picture with it. Please load it again.'));
   },
   start(event) {
     setBusy(true); // also when the end of the job before, told late, was taken for a refusal of this one
     setMessage('');
-    player.start(state.posted, state.asked, event.job, event.candidates, event.total);
+    player.start(state.posted, event.job, event.candidates, event.total);
     setStatus(t('Redrawing'));
     setProgress(0, event.total);
   },
@@ -145,6 +149,7 @@ const received = {
   },
   note(event) {
     if (state.stopping && state.busy) stop(''); // gradio has stopped the job before the server could refuse
+    state.rest = null;
     setMessage(event.note);
   },
   file(event) {
@@ -177,9 +182,9 @@ function turnHistory(event) {
   const former = event.way === 'former' ? state.former.pop() : null;
   if (event.way === 'new' || event.way === 'recalled') state.former = [];
   if (event.way === 'used' || (event.way === 'extended' && event.edits > state.edits)) { // a result is part of it now
-    const { posted, source } = state;
+    const { source } = state;
     const look = root.dataset.look;
-    state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, posted, source, look });
+    state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, source, look });
   }
   state.former.splice(0, state.former.length - event.former);
   state.edits = event.edits;
@@ -191,7 +196,6 @@ function turnHistory(event) {
 function bringBack(former) {
   mask.restore(former.mask);
   picker.restore(former.choice);
-  state.posted = former.posted;
   state.source = former.source;
   player.restore(former.run);
 }
@@ -216,15 +220,28 @@ function sendAgain() {
 
 // Whether this is the picture that is here already, sent again; the mask and its history then stay.
 function recovered(event) {
-  const expected = state.recovering && event.width === view.width && event.height === view.height;
-  state.recovering = false;
-  if (expected) {
-    turnHistory(event);
-    askForFit(false);
-    setCount('recovered', Number(root.dataset.recovered || 0) + 1);
-    press('redraw');
+  const next = event.width === view.width && event.height === view.height ? state.recovering : null;
+  state.recovering = null;
+  if (!next) return false;
+  turnHistory(event);
+  dropResults();
+  askForFit(false);
+  setCount('recovered', Number(root.dataset.recovered || 0) + 1);
+  if (next === 'redraw') press('redraw');
+  else {
+    setStatus(event.status);
+    setMessage(t('The connection was lost, and the result with it; the picture is here again.'));
   }
-  return expected;
+  return true;
+}
+
+// The server has none of them any more.
+function dropResults() {
+  setMode('paint');
+  player.restore(null);
+  keepOnly([]);
+  changed('lost', null);
+  setLook('tint');
 }
 
 // Events are handled one after another, whatever the order their slots were filled in.
@@ -253,23 +270,26 @@ let attempt = 0; // redraws asked for; what is told late of one must not stop th
 // The mask as a PNG data URL, empty when nothing is painted; called by the Redraw button's event.
 function takeMask() {
   endDrag();
-  Object.assign(state, { pending: true, stopping: false, again: false, asked: picker.model });
+  Object.assign(state, { pending: true, stopping: false, again: false });
   attempt += 1;
   setCount('drawn', 0);
   setCount('sent', 0);
   setMessage('');
   setBusy(true);
   setStatus(t('Waiting for the model'));
-  const hard = state.goOn ? state.posted : mask.hard();
+  const hard = state.goOn ? player.finished?.hard : mask.hard();
+  state.posted = { hard, model: picker.model, settings: usualSettings(), ofResult: state.goOn, anew: state.anew };
   if (!hard) return '';
-  state.posted = memory.hard = hard;
+  memory.hard = hard;
   return maskPng(hard);
 }
 
 // What is asked for beside the mask; called right after takeMask.
 function takeSettings() {
   const settings = { ...moreSettings(), keep_going: state.goOn };
-  state.goOn = false;
+  if (settings.of === 'result' && state.edits && !player.finished) settings.of = 'picture'; // which shows the last result
+  if (state.anew) delete settings.strength;
+  Object.assign(state, { goOn: false, anew: false });
   return settings;
 }
 
@@ -283,8 +303,8 @@ function keepGoing() {
 
 // Part of the last result has been rubbed out of its mask, and nothing added: that part is to stay as it was drawn.
 function rubbedOut() {
-  if (!player.finished || !state.posted || !moreSettings().freeze) return null;
-  const [before, now] = [bitsOf(state.posted), mask.bits()];
+  if (!player.finished || !moreSettings().freeze) return null;
+  const [before, now] = [bitsOf(player.finished.hard), mask.bits()];
   const less = now.some((bit, i) => bit < before[i]) && !now.some((bit, i) => bit > before[i]);
   return less && now.includes(1) ? now : null;
 }
@@ -295,8 +315,8 @@ document.addEventListener('click', (event) => {
   const rest = rubbedOut();
   if (!rest) return;
   event.stopImmediatePropagation();
-  state.rest = rest;
   press('use');
+  state.rest = rest; // after the press, at which what was left of one before is forgotten
 }, true);
 
 // Redraw pressed while the last job's event is not over: once more as soon as it is.
@@ -318,6 +338,7 @@ function goOn() {
 // What is saved or becomes the picture is the result that is shown; while another is drawn there is none.
 document.addEventListener('click', (event) => {
   if (!root.isConnected || !event.target.closest('#use, #undo-use, #download')) return;
+  if (event.target.closest('#use')) state.rest = null;
   const waiting = player.run === player.finished && event.target.closest('#download');
   if (!state.busy || waiting) return showResult();
   event.stopPropagation();

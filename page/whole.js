@@ -11,6 +11,8 @@ let asked = 0; // sights that have been asked for: what is awaited is the last
 const wholeActions = {
   // With every pixel hidden, nothing of the picture is looked at.
   new() {
+    setMode('paint');
+    state.anew = true;
     change(() => mask.set(new Uint8Array(mask.canvas.width * mask.canvas.height).fill(1)));
     press('redraw');
   },

@@ -310,3 +310,38 @@ def test_the_line_follows_a_thumb(visit):
     wanted = round((300 + 60 / (phone.place((1, 0))[0] - phone.place((0, 0))[0])) / 10.24)
     line = phone.page.get_by_role("slider", name="Line between")
     assert abs(int(line.get_attribute("aria-valuenow")) - wanted) <= 1
+
+
+SLOW_IMAGES = """() => {
+  const source = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, 'src');
+  Object.defineProperty(HTMLImageElement.prototype, 'src', { ...source, set(url) { setTimeout(() => source.set.call(this, url), 1500); } });
+}"""
+
+
+def test_side_by_side_before_the_first_step_shows_the_picture(visit):
+    tab = visit()
+    tab.set_steps(2)
+    tab.page.locator("#candidates label").nth(1).click()
+    paint(tab)
+    tab.page.evaluate(SLOW_IMAGES)
+    tab.click("Redraw")
+    tab.wait_for_text("#status", "Redrawing")
+    tab.page.locator(".stage").focus()
+    tab.press("p")
+    assert mode(tab) == "pair"
+    assert np.array_equal(pane_pixels(tab, 0), pane_pixels(tab, 1))
+    tab.wait_for_text("#status", "Done 1 ")
+    assert not np.array_equal(pane_pixels(tab, 0), pane_pixels(tab, 1))
+
+
+def test_the_thumbnail_of_a_result_shows_the_candidate_in_use(tab):
+    redrawn(tab, candidates=2)
+    tab.redraw()
+    thumb = "() => document.querySelector('.past [aria-current=true] canvas').toDataURL()"
+    first, title = tab.page.evaluate(thumb), "document.querySelector('.past [aria-current=true]').title"
+    assert f"seed {tab.seed()} " in tab.page.evaluate(title)
+    tab.press("2")
+    assert tab.page.evaluate(thumb) != first
+    assert f"seed {tab.seed() + 1} " in tab.page.evaluate(title)
+    tab.press("1")
+    assert tab.page.evaluate(thumb) == first

@@ -86,3 +86,16 @@ def test_keys_do_nothing_while_a_number_is_typed(tab):
     for key in ("Delete", "Backspace", "e", "i", "1"):
         tab.press(key)
     assert np.array_equal(tab.mask(), before)
+
+
+def test_brackets_behind_alt_change_the_brush_too(tab):
+    """On a German Mac [ is Option with 5."""
+    size = lambda: int(tab.page.get_by_label("Brush size").input_value())  # noqa: E731
+    script = "key => document.body.dispatchEvent(new KeyboardEvent('keydown', { key, altKey: true, bubbles: true }))"
+    tab.page.evaluate(script, "[")
+    assert size() == 55
+    tab.page.evaluate(script, "]")
+    tab.page.evaluate(script, "]")
+    assert size() == 65
+    tab.page.evaluate(script, "i")
+    assert not tab.mask().any()

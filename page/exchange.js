@@ -114,7 +114,8 @@ const received = {
     state.anew = state.posted?.anew ?? false;
     state.recovering = sendAgain() ? next : null;
     setStatus(state.recovering ? t('Sending the picture again') : '');
-    if (!state.recovering) setMessage(t('The connection was lost, and the picture with it. Please load it again.'));
+    if (!state.ready) setMessage(t('There is no picture. Please load one.'));
+    else if (!state.recovering) setMessage(t('The connection was lost, and the picture with it. Please load it again.'));
   },
   start(event) {
     setBusy(true); // also when the end of the job before, told late, was taken for a refusal of this one

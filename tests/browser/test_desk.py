@@ -427,3 +427,8 @@ def test_a_visitor_may_leave_while_the_mask_is_read(session, monkeypatch):
     order = session.order(posted(hole()), 1, 2, 1)
     with pytest.raises(ValueError, match="There is no picture"):
         list(session.redraw(Inpainter(tiny_model()), order))
+
+
+def test_a_visitor_without_a_picture_is_told_to_be_lost(desk):
+    """The page then sends the picture again; an answer about results would be none."""
+    assert told(desk.use_as_input(None))["kind"] == "lost"

@@ -39,10 +39,13 @@ WAITING = 20  # redraws that may wait for the model; the next visitor is asked t
 TAKE_MASK = """(session, painter, ...rest) =>
   [session, window.sundae.takeMask(), ...rest.slice(0, -2), window.sundae.model(), window.sundae.settings()]"""
 STOPPING = "(...inputs) => { window.sundae.stopping(); return inputs; }"
+SIGHT_FAILED = "() => window.sundae.sightFailed()"
+FILM_MADE, FILM_FAILED = "() => window.sundae.filmMade(true)", "() => window.sundae.filmMade(false)"
 ENDED, FAILED = "() => window.sundae.ended(true)", "() => window.sundae.ended(false)"
 ANOTHER_SEED = "() => crypto.getRandomValues(new Uint32Array(1))[0]"  # 0 to MAX_SEED
 ALONE = {"concurrency_id": "model", "concurrency_limit": 1}  # everything that runs the model
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+EACH = {"trigger_mode": "multiple"}  # gradio would drop what is asked for while an answer is on its way
 
 
 def build(shelf: Shelf, example_folder: Path = EXAMPLES) -> gr.Blocks:
@@ -131,18 +134,22 @@ def wire(
     controls["use"].click(desk.use_as_input, session, shown, **stops)
     controls["undo_use"].click(desk.undo_use, session, shown, **stops)
     controls["download"].click(desk.download, session, shown, **AT_ONCE)
-    canvas.picture(desk.uploaded, session, shown, **AT_ONCE)
-    canvas.take(desk.take, session, shown, **stops)
-    canvas.fit(desk.fit, session, shown, **AT_ONCE)
-    canvas.adopt(desk.adopted, session, shown, **AT_ONCE)
-    canvas.recall(desk.recalled, session, shown, **stops)
+    canvas.picture(desk.uploaded, session, shown, **AT_ONCE, **EACH)
+    canvas.take(desk.taken, session, shown, **stops, **EACH)
+    canvas.fit(desk.fit, session, shown, **AT_ONCE, **EACH)
+    canvas.adopt(desk.adopted, session, shown, **AT_ONCE, **EACH)
+    canvas.recall(desk.recalled, session, shown, **stops, **EACH)
     canvas.extend(desk.extended, session, shown, **AT_ONCE)
-    canvas.sight(desk.seen, session, shown, show_progress="hidden", api_visibility="private", **ALONE)
-    canvas.film(desk.filmed, session, shown, show_progress="hidden", api_visibility="private", **ALONE)
-    canvas.difference(desk.difference, session, shown, **AT_ONCE)
+    waits = {"show_progress": "hidden", "api_visibility": "private", **ALONE, **EACH}
+    sight = canvas.sight(desk.seen, session, shown, **waits)
+    sight.failure(None, js=SIGHT_FAILED)
+    film = canvas.film(desk.filmed, session, shown, **waits)
+    film.success(None, js=FILM_MADE)
+    film.failure(None, js=FILM_FAILED)
+    canvas.difference(desk.difference, session, shown, **AT_ONCE, **EACH)
     canvas.forget(desk.forget, session, shown, **AT_ONCE)
     if desk.examples:
-        thumbs.pick(desk.picked, session, shown, **stops)
+        thumbs.pick(desk.picked, session, shown, **stops, **EACH)
     programs = Programs(desk)
     for work in (programs.inpaint, programs.sample, programs.reconstruct):
         gr.api(work, **ALONE)

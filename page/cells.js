@@ -1,5 +1,6 @@
 // The cells of the model's grid: which of them the mask makes it redraw. As sundae/window.py and masks.token_mask.
 
+const ERASED = 120; // ms between two looks at the mask while the eraser is down
 const FALLBACK = { resolution: 1024, cell: 32 }; // until the server has said what the model works with
 
 // The region [left, top, width, height] of a picture of ``size`` that the model works on for a hole [left, top, right,
@@ -71,6 +72,7 @@ class Cells {
     this.shown = false;
     this.size = [1, 1];
     this.inner = null;
+    this.timer = 0;
     this.forget();
   }
 
@@ -137,10 +139,16 @@ class Cells {
 
   // The cells under a new piece of a stroke light up at once; the whole mask is looked at when the stroke ends. Most
   // pieces light none: then the canvas stays as it is, because to put a changed one on the screen costs a copy of it.
+  // With the first piece of all, and one that leaves the window, there is another window.
   brushed(from, to, radius) {
-    if (!this.shown || !this.window) return;
+    if (!this.shown) return undefined;
+    if (!this.window) return this.measure();
     const before = this.lit.slice();
-    const { columns, rows } = this.edges(this.canvas.width, this.canvas.height);
+    const { width, height } = this.canvas;
+    const { columns, rows } = this.edges(width, height);
+    const leaves = (spans, a, b, whole) =>
+      Math.max(0, Math.min(a, b) - radius + 1) < spans[0][0] || Math.min(whole, Math.max(a, b) + radius - 1) > spans.at(-1)[1];
+    if (leaves(columns, from.x, to.x, width) || leaves(rows, from.y, to.y, height)) return this.measure();
     const near = (spans, a, b) =>
       spans.flatMap(([start, end], i) => (start < Math.max(a, b) + radius && end > Math.min(a, b) - radius ? [i] : []));
     for (const row of near(rows, from.y, to.y)) {
@@ -153,6 +161,16 @@ class Cells {
       }
     }
     if (this.lit.some((bit, i) => bit !== before[i])) this.draw();
+    return undefined;
+  }
+
+  // Which cells go dark only the whole mask tells: it is looked at now and then while the eraser is down.
+  erased() {
+    if (!this.shown || this.timer) return;
+    this.timer = setTimeout(() => {
+      this.timer = 0;
+      this.measure();
+    }, ERASED);
   }
 
   draw() {
@@ -174,21 +192,48 @@ class Cells {
     }
   }
 
-  // The bits with one ring of cells more, or one less: whole cells either way.
-  stepped(bits, width, height, more) {
+  // The bits with so many rings of cells more, or below zero less: whole cells either way. Where a ring does not fit
+  // into the window the rest is done in the larger one that there is then.
+  stepped(bits, width, height, count) {
+    const more = count > 0;
     const inside = more ? bits : opposite(bits);
     const hole = extent(bits, width, height);
-    if (!hole) return bits;
+    if (!hole || !count) return bits;
     this.window = this.windowOf(hole, width, height);
     const edges = this.edges(width, height);
-    const lit = touched(grown(inside, width, height, 1), width, edges);
+    const across = edges.columns.length;
+    const first = touched(grown(inside, width, height, 1), width, edges);
+    const rings = more ? Math.min(count, 1 + this.room(first, across)) : -count;
+    const lit = spread(first, across, rings - 1);
     const out = inside.slice(); // what lies outside the window has no cells
     edges.rows.forEach(([top, bottom], row) => edges.columns.forEach(([left, right], column) => {
-      if (!lit[row * edges.columns.length + column]) return;
+      if (!lit[row * across + column]) return;
       for (let y = top; y < bottom; y++) out.fill(1, y * width + left, y * width + right);
     }));
-    return more ? out : opposite(out);
+    return more ? this.stepped(out, width, height, count - rings) : opposite(out);
   }
+
+  // How many rings fit into the window around the cells that are lit; where the picture ends they do so, too.
+  room(lit, across) {
+    const [left, top, right, bottom] = extent(lit, across, lit.length / across);
+    const [x, y, width, height] = this.window.box;
+    const sides = [
+      [x, left], [y, top], [this.size[0] - x - width, across - right], [this.size[1] - y - height, lit.length / across - bottom],
+    ];
+    return Math.min(...sides.map(([beyond, free]) => (beyond ? free : Infinity)));
+  }
+}
+
+// A grid of bytes with so many rings more: each reaches the cells to the left and right, above and below.
+function spread(lit, across, rings) {
+  let out = lit;
+  for (let ring = 0; ring < rings; ring++) {
+    out = out.map((bit, i, all) => {
+      const beside = (i % across && all[i - 1]) || ((i + 1) % across && all[i + 1]);
+      return bit || beside || all[i - across] || all[i + across] || 0;
+    });
+  }
+  return out;
 }
 
 function middle([start, end]) {

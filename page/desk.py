@@ -25,6 +25,7 @@ from sundae.pipeline import Inpainter
 
 log = logging.getLogger(__name__)
 
+MAX_TURN = 2**53 - 1  # the largest number that a page counts to
 SORRY = "Something went wrong on the server and the job was stopped. The log there says more."
 
 
@@ -83,10 +84,11 @@ class Desk:
         return session.start_with(load_picture(self.examples[index]), f"Example {index + 1}", example=index)
 
     def uploaded(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
-        return self.upload(session, getattr(event, "path", None), getattr(event, "name", None))
+        path, name, number = (getattr(event, field, None) for field in ("path", "name", "upload"))
+        return self.upload(session, path, name, number)
 
     @answered
-    def upload(self, session: Session, path: Any, name: Any) -> Any:
+    def upload(self, session: Session, path: Any, name: Any, number: Any = None) -> Any:
         """Read an uploaded picture and remove the file at once: from here on it lives in the session only.
 
         A running job goes on. The page stops it, and gradio's event of it, when it comes for a picture that could
@@ -95,15 +97,18 @@ class Desk:
         try:
             found = uploaded_file(path, self.uploads)
             try:
-                return session.offer(found.read_bytes(), str(name or "Picture")[:60])
+                return session.offer(found.read_bytes(), str(name or "Picture")[:60], number)
             finally:
                 remove_upload(found)
         except ValueError as error:
-            return session.event("refused", note=sentence(error))
+            return session.event("refused", note=sentence(error), upload=number)
+
+    def taken(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
+        return self.take(session, getattr(event, "upload", None))
 
     @answered
-    def take(self, session: Session) -> Any:
-        return session.take()
+    def take(self, session: Session, upload: Any = None) -> Any:
+        return session.take(upload)
 
     @answered
     def fit(self, session: Session) -> Any:
@@ -161,15 +166,16 @@ class Desk:
         return session.cancel()
 
     def adopted(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
-        return self.adopt(session, getattr(event, "job", None), getattr(event, "index", None))
+        job, index, turn = (getattr(event, field, None) for field in ("job", "index", "turn"))
+        return self.adopt(session, job, index, turn)
 
     @answered
-    def adopt(self, session: Session, job: Any, index: Any) -> Any:
-        return session.adopt(job, index)
+    def adopt(self, session: Session, job: Any, index: Any, turn: Any) -> Any:
+        return session.adopt(job, index, whole_number(turn, "The turn", 0, MAX_TURN))
 
     @answered
     def use_as_input(self, session: Session) -> Any:
-        return session.use_as_input()
+        return session.event("lost") if session.picture is None else session.use_as_input()
 
     @answered
     def undo_use(self, session: Session) -> Any:
@@ -183,15 +189,21 @@ class Desk:
         return session.extend(margins)
 
     def seen(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
-        return self.see(session, getattr(event, "what", None), getattr(event, "model", None))
+        what, model, asked = (getattr(event, field, None) for field in ("what", "model", "asked"))
+        return self.see(session, what, model, asked)
 
     @answered
-    def see(self, session: Session, what: Any, model: Any) -> Any:
-        """The picture as a model sees it; what goes wrong is told where the picture would be."""
+    def see(self, session: Session, what: Any, model: Any, asked: Any = None) -> Any:
+        """The picture as a model sees it; what goes wrong is told where the picture would be. ``asked`` is the page's
+        number for the question."""
         try:
-            return session.see(what, session.model(self.shelf, model))
+            event = session.see(what, session.model(self.shelf, model))
         except ValueError as error:
-            return session.event("sight", what=what, url="", text=sentence(error))
+            event = session.event("sight", what=what, url="", text=sentence(error))
+        except Exception:
+            log.exception("see failed")
+            event = session.event("sight", what=what, url="", text=SORRY)
+        return {**event, "asked": asked}
 
     def recalled(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
         return self.recall(session, getattr(event, "job", None))

@@ -5,6 +5,8 @@ const MAX_UPLOAD = 64 * 1024 * 1024; // bytes, as in painter.py
 
 // ---- a new picture: chosen, dropped or pasted ----------------------------------------------------------
 
+const sent = new Map(); // files that the server is reading, by number
+
 async function send(file) {
   if (!file) return;
   if (file.size > MAX_UPLOAD) return setMessage(t('{file} is too large: 64 MB is the most this page takes.', { file: file.name }));
@@ -14,8 +16,9 @@ async function send(file) {
   state.sending += 1;
   try {
     const { path } = await upload(renamed(file));
-    state.sent = file;
-    trigger('picture', { path, name: file.name });
+    const number = (state.uploads += 1);
+    sent.set(number, file);
+    trigger('picture', { path, name: file.name, upload: number });
   } catch {
     state.unsent = performance.now();
     notLoaded(t('{file} could not be sent. Please try again.', { file: file.name }));
@@ -26,7 +29,7 @@ async function send(file) {
 // What was here stays, and so does a job that is running.
 function notLoaded(text) {
   if (find('.status').textContent === t('Loading')) setStatus(state.before ?? '');
-  Object.assign(state, { before: null, sent: null, recovering: false });
+  Object.assign(state, { before: null, recovering: null });
   setMessage(text);
 }
 
@@ -57,20 +60,22 @@ document.addEventListener('drop', (event) => {
 
 const received = {
   // A file could be read: only now the job for the picture before is stopped.
-  offer() {
-    trigger('take');
+  offer(event) {
+    trigger('take', { upload: event.upload });
   },
   refused(event) {
+    sent.delete(event.upload);
     notLoaded(event.note);
   },
   async picture(event) {
     Object.assign(state, { picture: event.number, before: null });
+    const source = sourceOfPicture(event);
     if (recovered(event)) return;
     let former = turnHistory(event);
     await player.setPicture(event.view, event.width, event.height);
     endDrag();
     mask.reset(event.width, event.height);
-    Object.assign(state, { posted: null, source: event.example ?? state.sent ?? null, sent: null });
+    Object.assign(state, { source, goOn: false, anew: false });
     view.setPicture(event.width, event.height);
     cells.setPicture(event.size, event.inner);
     edges.clear();
@@ -85,7 +90,7 @@ const received = {
     if (former) setLook(former.look);
     setMessage(event.note || '');
     setStatus(event.status);
-    if (event.asked) fillSettings(fromFile(event.asked));
+    if (Number.isFinite(event.asked?.seed)) fillSettings(fromFile(event.asked)); // without one nothing was drawn
     askForFit(event.way === 'new');
     state.ready = true;
     root.dataset.ready = '1';
@@ -100,17 +105,22 @@ const received = {
     cells.measure();
     setHint(event.hint);
   },
-  // The connection was away for a while and the server has forgotten the picture: send it again, then redraw.
+  // The connection was away for a while and the server has forgotten the picture: send it again, then redraw, unless
+  // the result was needed, which is lost.
   lost() {
+    const next = state.busy && !state.posted.ofResult ? 'redraw' : 'nothing';
     setBusy(false);
-    state.recovering = sendAgain();
+    state.rest = null;
+    state.anew = state.posted?.anew ?? false;
+    state.recovering = sendAgain() ? next : null;
     setStatus(state.recovering ? t('Sending the picture again') : '');
-    if (!state.recovering) setMessage(t('The connection was lost, and the picture with it. Please load it again.'));
+    if (!state.ready) setMessage(t('There is no picture. Please load one.'));
+    else if (!state.recovering) setMessage(t('The connection was lost, and the picture with it. Please load it again.'));
   },
   start(event) {
     setBusy(true); // also when the end of the job before, told late, was taken for a refusal of this one
     setMessage('');
-    player.start(state.posted, state.asked, event.job, event.candidates, event.total);
+    player.start(state.posted, event.job, event.candidates, event.total);
     setStatus(t('Redrawing'));
     setProgress(0, event.total);
   },
@@ -140,8 +150,8 @@ const received = {
   },
   note(event) {
     if (state.stopping && state.busy) stop(''); // gradio has stopped the job before the server could refuse
+    state.rest = null;
     setMessage(event.note);
-    filmAnswered();
   },
   file(event) {
     const link = document.createElement('a');
@@ -149,9 +159,15 @@ const received = {
     link.download = event.name;
     link.click();
     setMessage(event.note || '');
-    filmAnswered();
   },
 };
+
+// What brings it back after a lost connection: the number of an example, or a file; null for what was made here.
+function sourceOfPicture(event) {
+  const file = sent.get(event.upload) ?? null;
+  for (const number of sent.keys()) if (number <= event.upload) sent.delete(number);
+  return event.example ?? file;
+}
 
 // Back to what was here before the job.
 function stop(status) {
@@ -167,9 +183,9 @@ function turnHistory(event) {
   const former = event.way === 'former' ? state.former.pop() : null;
   if (event.way === 'new' || event.way === 'recalled') state.former = [];
   if (event.way === 'used' || (event.way === 'extended' && event.edits > state.edits)) { // a result is part of it now
-    const { posted, source } = state;
+    const { source } = state;
     const look = root.dataset.look;
-    state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, posted, source, look });
+    state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, source, look });
   }
   state.former.splice(0, state.former.length - event.former);
   state.edits = event.edits;
@@ -181,7 +197,6 @@ function turnHistory(event) {
 function bringBack(former) {
   mask.restore(former.mask);
   picker.restore(former.choice);
-  state.posted = former.posted;
   state.source = former.source;
   player.restore(former.run);
 }
@@ -206,15 +221,28 @@ function sendAgain() {
 
 // Whether this is the picture that is here already, sent again; the mask and its history then stay.
 function recovered(event) {
-  const expected = state.recovering && event.width === view.width && event.height === view.height;
-  state.recovering = false;
-  if (expected) {
-    turnHistory(event);
-    askForFit(false);
-    setCount('recovered', Number(root.dataset.recovered || 0) + 1);
-    press('redraw');
+  const next = event.width === view.width && event.height === view.height ? state.recovering : null;
+  state.recovering = null;
+  if (!next) return false;
+  turnHistory(event);
+  dropResults();
+  askForFit(false);
+  setCount('recovered', Number(root.dataset.recovered || 0) + 1);
+  if (next === 'redraw') press('redraw');
+  else {
+    setStatus(event.status);
+    setMessage(t('The connection was lost, and the result with it; the picture is here again.'));
   }
-  return expected;
+  return true;
+}
+
+// The server has none of them any more.
+function dropResults() {
+  setMode('paint');
+  player.restore(null);
+  keepOnly([]);
+  changed('lost', null);
+  setLook('tint');
 }
 
 // Events are handled one after another, whatever the order their slots were filled in.
@@ -243,23 +271,26 @@ let attempt = 0; // redraws asked for; what is told late of one must not stop th
 // The mask as a PNG data URL, empty when nothing is painted; called by the Redraw button's event.
 function takeMask() {
   endDrag();
-  Object.assign(state, { pending: true, stopping: false, again: false, asked: picker.model });
+  Object.assign(state, { pending: true, stopping: false, again: false });
   attempt += 1;
   setCount('drawn', 0);
   setCount('sent', 0);
   setMessage('');
   setBusy(true);
   setStatus(t('Waiting for the model'));
-  const hard = state.goOn ? state.posted : mask.hard();
+  const hard = state.goOn ? player.finished?.hard : mask.hard();
+  state.posted = { hard, model: picker.model, settings: usualSettings(), ofResult: state.goOn, anew: state.anew };
   if (!hard) return '';
-  state.posted = memory.hard = hard;
+  memory.hard = hard;
   return maskPng(hard);
 }
 
 // What is asked for beside the mask; called right after takeMask.
 function takeSettings() {
   const settings = { ...moreSettings(), keep_going: state.goOn };
-  state.goOn = false;
+  if (settings.of === 'result' && state.edits && !player.finished) settings.of = 'picture'; // which shows the last result
+  if (state.anew) delete settings.strength;
+  Object.assign(state, { goOn: false, anew: false });
   return settings;
 }
 
@@ -273,8 +304,8 @@ function keepGoing() {
 
 // Part of the last result has been rubbed out of its mask, and nothing added: that part is to stay as it was drawn.
 function rubbedOut() {
-  if (!player.finished || !state.posted || !moreSettings().freeze) return null;
-  const [before, now] = [bitsOf(state.posted), mask.bits()];
+  if (!player.finished || !moreSettings().freeze) return null;
+  const [before, now] = [bitsOf(player.finished.hard), mask.bits()];
   const less = now.some((bit, i) => bit < before[i]) && !now.some((bit, i) => bit > before[i]);
   return less && now.includes(1) ? now : null;
 }
@@ -285,8 +316,8 @@ document.addEventListener('click', (event) => {
   const rest = rubbedOut();
   if (!rest) return;
   event.stopImmediatePropagation();
-  state.rest = rest;
   press('use');
+  state.rest = rest; // after the press, at which what was left of one before is forgotten
 }, true);
 
 // Redraw pressed while the last job's event is not over: once more as soon as it is.
@@ -308,6 +339,7 @@ function goOn() {
 // What is saved or becomes the picture is the result that is shown; while another is drawn there is none.
 document.addEventListener('click', (event) => {
   if (!root.isConnected || !event.target.closest('#use, #undo-use, #download')) return;
+  if (event.target.closest('#use')) state.rest = null;
   const waiting = player.run === player.finished && event.target.closest('#download');
   if (!state.busy || waiting) return showResult();
   event.stopPropagation();
@@ -328,7 +360,7 @@ function ended(well) {
 
 function refused() {
   stop('');
-  setMessage(t('The server did not take the job: it is busy or away. Please try again in a moment.'));
+  setMessage(notTaken());
 }
 
 // Gradio says some things in pop-ups, a lost connection among them. The strip says them; page.css hides the
@@ -353,6 +385,8 @@ new MutationObserver((changes) => {
   }
 }).observe(document.body, { childList: true, subtree: true });
 
-window.sundae = { takeMask, stopping, ended, keepGoing, model: () => picker.model, settings: takeSettings };
+window.sundae = {
+  takeMask, stopping, ended, keepGoing, sightFailed, filmMade, model: () => picker.model, settings: takeSettings,
+};
 edited();
 receive();

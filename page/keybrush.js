@@ -56,7 +56,7 @@ class KeyBrush {
     this.down = true;
     setLook('tint');
     if (this.shaping) draft.begin(state.tool, this.at);
-    else mask.begin(state.tool === 'eraser', brushSize(), this.at);
+    else beginStroke(this.at);
     this.show();
     this.tell('Down at {x}, {y} px');
   }

@@ -15,7 +15,7 @@ function resize(more) {
   amountField.value = count;
   let bits = mask.bits();
   if (unitField.value === 'px') bits = (more ? grown : shrunk)(bits, width, height, count);
-  else for (let i = 0; i < count; i++) bits = cells.stepped(bits, width, height, more);
+  else bits = cells.stepped(bits, width, height, more ? count : -count);
   mask.set(bits);
 }
 
@@ -45,7 +45,11 @@ function saveMask() {
 }
 
 async function openMask(file) {
-  if (!file || state.busy) return;
+  if (!file) return;
+  if (state.busy) {
+    sayBusy();
+    return;
+  }
   let picture;
   try {
     picture = await createImageBitmap(file);

@@ -31,25 +31,27 @@ const TOOLS = ['brush', 'eraser', 'rectangle', 'lasso'];
 
 const state = {
   tool: 'brush', space: false, hover: null, ready: false, lastSeen: 0, pictures: 0,
-  posted: null, // the mask of the last job, with hard edges
+  posted: null, // what was asked for last: its mask, with hard edges, and the settings as they were
   busy: false, // a job is wanted or running
   pending: false, // gradio still holds the last job's event: until it lets go it ignores a new one
   settled: 0, // when busy last ended
-  asked: null, // the model that the last job asked for
   before: null, // what the status said before a file was on its way
   sending: 0, // files being sent
+  uploads: 0, // files that have been sent
+  turns: 0, // candidates that have been chosen
   unsent: -Infinity, // when one last could not be
-  sent: null, // the file that is on its way
+  hint: '', // in English, as it came
   picture: 0, // number of the event that brought the picture
   former: [], // what was here when "Use as input" or "Extend" replaced a picture, the last one last
   edits: 0, // results that are part of the picture
   source: null, // the picture as it came: a file, or the number of an example
-  recovering: false, // the picture is on its way once more, for the mask that is here
+  recovering: null, // what is to be done once the picture, which is on its way again, is here: 'redraw' or 'nothing'
   stopping: false, // the visitor has stopped the job, so its failing is no news
   again: false, // Redraw was pressed while pending
   quarter: 0, // of the job's steps: how many were done when that was last announced
   began: 0, // when the first step of the job was shown
   goOn: false, // the next job takes more steps from the last result
+  anew: false, // the next job draws from nothing
   rest: null, // the mask of the next job, while the result before becomes the picture
 };
 const pointers = new Map(); // pointers that are down on the stage, by id
@@ -78,6 +80,10 @@ function sayNoResult() {
   setMessage(t('There is no result yet: paint, then press Redraw.'));
 }
 
+function notTaken() {
+  return t('The server did not take the job: it is busy or away. Please try again in a moment.');
+}
+
 // For those who listen and do not look.
 function announce(text) {
   find('.spoken').textContent = text;
@@ -85,14 +91,15 @@ function announce(text) {
 
 // A quiet word about the picture, which stays as long as it does.
 function setHint(text) {
+  state.hint = text;
   find('.hint').textContent = text;
   find('.hint').hidden = !text;
 }
 
 // How the mask is shown: 'tint' while painting, 'outline' over a result, 'none' while it is being redrawn.
 function setLook(look) {
-  if (look === 'outline' && state.posted) {
-    drawOutline(find('canvas.outline'), state.posted, Math.max(1, 1.4 / view.scale));
+  if (look === 'outline' && player.finished) {
+    drawOutline(find('canvas.outline'), player.finished.hard, Math.max(1, 1.4 / view.scale));
   }
   root.dataset.look = look;
 }
@@ -152,6 +159,7 @@ function changed(what, run) {
   if (what === 'frame' && run.step === 1) setLook('none');
   if (what === 'stopped') setLook(run ? 'outline' : 'tint');
   if (what === 'choice' && run === player.finished) setStatus(doneText(run));
+  if (what === 'choice') showChoice(run);
   if (what === 'look') setStatus(run.step < run.frames.length ? lookText(run) : doneText(run));
   updateReplay(run);
   updateStrip(run);
@@ -210,7 +218,7 @@ function choose(index) {
   if (pair.on) return pair.bring(index);
   compare(false);
   player.choose(index);
-  trigger('adopt', { job: run.job, index });
+  trigger('adopt', { job: run.job, index, turn: (state.turns += 1) });
   return undefined;
 }
 
@@ -288,7 +296,7 @@ const actions = {
   shrink: () => change(() => resize(false)),
   cells: () => showCells(!cells.shown),
   savemask: () => saveMask(),
-  openmask: () => maskField.click(),
+  openmask: () => (state.busy ? sayBusy() : maskField.click()),
   lastmask: () => useLastMask(),
   help: () => help(),
   open: () => fileField.click(),
@@ -301,9 +309,10 @@ const actions = {
 
 // While the hole is being drawn in, its mask stays as it is.
 function change(act) {
-  if (state.busy || looking()) return;
+  if (state.busy) return sayBusy();
+  if (looking()) return undefined;
   act();
-  edited();
+  return edited();
 }
 
 // The keys, on top of the page; also where the column beside the picture has no room for them.
@@ -363,7 +372,7 @@ function startDrag(event) {
   const dividing = root.dataset.mode === 'divided';
   drag = state.space || event.button === 1 ? 'pan' : dividing ? 'divide' : shaping ? 'shape' : 'paint';
   if (state.busy && drag !== 'pan') drag = null; // the hole is being drawn in
-  if (drag === 'paint') mask.begin(state.tool === 'eraser', brushSize(), pointOf(event));
+  if (drag === 'paint') beginStroke(pointOf(event));
   if (drag === 'shape') draft.begin(state.tool, pointOf(event));
   if (drag === 'divide') divider.moveTo(pointOf(event).x);
   if (drag === 'paint' || drag === 'shape') setLook('tint');
@@ -407,7 +416,17 @@ function paintAt(point) {
   if (!mask.stroke) return; // it is over: a job began, or another picture came
   const before = mask.stroke.points.at(-1);
   mask.extend(point);
-  if (!mask.stroke.erase) cells.brushed(before, point, (mask.stroke.size * (point.share ?? 1)) / 2);
+  lightUp(before, point);
+}
+
+function beginStroke(point) {
+  mask.begin(state.tool === 'eraser', brushSize(), point);
+  lightUp(point, point);
+}
+
+function lightUp(from, to) {
+  if (mask.stroke.erase) cells.erased();
+  else cells.brushed(from, to, (mask.stroke.size * (to.share ?? 1)) / 2);
 }
 
 // A job begins, or another picture comes: what the pointer is drawing is over.
@@ -485,11 +504,15 @@ function controlled(target) {
 }
 
 document.addEventListener('keydown', (event) => {
-  if (!root.isConnected || event.altKey || find('dialog[open]')) return;
+  if (!root.isConnected) return;
+  if (find('dialog[open]')) return closeHelp(event);
   const key = event.key.toLowerCase();
+  const typed = event.altKey && '[]'.includes(key); // many keyboards have the brackets behind Alt
+  if (event.altKey && !typed) return;
   if (key === 'tab') root.classList.remove('by-pointer');
-  if (event.ctrlKey || event.metaKey) return undoKeys(event, key);
+  if ((event.ctrlKey || event.metaKey) && !typed) return undoKeys(event, key);
   if (typing(event.target) && !['escape', 'enter'].includes(key)) return;
+  if (key === 'enter' && event.target.closest('.menu, .whole') && !controlled(event.target)) return entered(event.target);
   if (controlled(event.target) && [' ', 'enter'].includes(key)) return;
   if (key === ' ') state.space = true;
   else if (key === 'c') compare(!event.repeat || root.classList.contains('comparing'));
@@ -499,6 +522,16 @@ document.addEventListener('keydown', (event) => {
   if (key !== 'enter') event.preventDefault();
   root.classList.toggle('grabbing', state.space);
 });
+
+// The key that opens the sheet closes it again.
+function closeHelp(event) {
+  if (event.key === '?' && find('.keysheet').open) help();
+}
+
+// Enter in a field that belongs to a button beside it, and not to Redraw.
+function entered(field) {
+  if (field.matches('[data-margin]')) document.querySelector('[data-whole=extend]').click();
+}
 
 function undoKeys(event, key) {
   if (typing(event.target) || !['z', 'y'].includes(key)) return;

@@ -1,15 +1,14 @@
 // Earlier results of this visit: a row of thumbnails; a click brings one back with picture, mask, candidates and settings.
 
 const THUMBS = 64; // px, before the screen's own scale
-const past = []; // { job, run, posted, source, picked, asked, thumb }, the newest last
+const past = []; // { job, run, source, picked, hint, thumb }, the newest last
 
 // A result is finished.
 function remember(event) {
   const run = player.finished;
   const thumb = newCanvas(1, 1);
   player.drawThumb(thumb, run.choice, THUMBS);
-  const { posted, source } = state;
-  past.push({ job: run.job, run, posted, source, picked: picker.state, asked: usualSettings(), thumb });
+  past.push({ job: run.job, run, source: state.source, picked: picker.state, hint: state.hint, thumb });
   keepOnly(event.kept);
 }
 
@@ -38,13 +37,23 @@ function thumbButton(entry, index) {
   return button;
 }
 
+// Another candidate of an earlier result is in use.
+function showChoice(run) {
+  const entry = past.find((each) => each.run === run);
+  if (!entry) return;
+  player.drawThumb(entry.thumb, run.choice, THUMBS);
+  showPast();
+}
+
 // The picture that a result was drawn in has arrived: put the rest beside it.
 function bringPastBack(job) {
   const entry = past.find((each) => each.job === job);
   if (!entry) return null;
   const { width, height } = mask.canvas;
-  const done = [{ kind: 'bits', packed: pack(bitsOf(entry.posted)) }];
-  fillSettings(entry.asked);
+  const { hard, settings, done: { seeds } } = entry.run;
+  const done = [{ kind: 'bits', packed: pack(bitsOf(hard)) }];
+  fillSettings({ ...settings, seed: seeds[0] });
+  setHint(entry.hint);
   return { ...entry, mask: { baked: newCanvas(width, height), done, undone: [] }, choice: entry.picked, look: 'outline' };
 }
 

@@ -23,8 +23,9 @@ class Player {
     this.run = this.finished = null;
   }
 
-  start(hard, model, job, candidates, total) {
-    this.run = { job, hard, model, candidates, total, frames: [], choice: 0, step: 0 };
+  // ``asked``: the mask, the model and the settings.
+  start(asked, job, candidates, total) {
+    this.run = { ...asked, job, candidates, total, frames: [], choice: 0, step: 0 };
   }
 
   // Frames wait for each other, not only for their own decoding: none is skipped and none overtakes.
@@ -87,14 +88,14 @@ class Player {
     pen.drawImage(clipped(frame.crops[run.choice], frame.box, run.hard), frame.box[0], frame.box[1]);
   }
 
-  // The picture with a candidate in it, at the step that is looked at.
+  // The picture with a candidate in it, at the step that is looked at; before the first there is only the picture.
   drawWhole(canvas, index) {
     const frame = this.run.frames[this.run.step - 1];
     canvas.width = this.base.width;
     canvas.height = this.base.height;
     const pen = canvas.getContext('2d');
     pen.drawImage(this.base, 0, 0);
-    pen.drawImage(clipped(frame.crops[index], frame.box, this.run.hard), frame.box[0], frame.box[1]);
+    if (frame) pen.drawImage(clipped(frame.crops[index], frame.box, this.run.hard), frame.box[0], frame.box[1]);
   }
 
   drawThumb(canvas, index, size = THUMB) {

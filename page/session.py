@@ -116,7 +116,8 @@ class Session:
         self._choice = 0
         self._finished = 0
         self._shown = 0  # number of the event that showed the picture
-        self._offered: tuple[Picture, str, dict[str, Any] | None] | None = None
+        self._turn = -1  # of the choice of a candidate that was made last
+        self._offered: tuple[Picture, str, dict[str, Any] | None, Any] | None = None
         self._fits: tuple[Picture, list[tuple[int, Fit]]] | None = None
         self._earlier: list[dict[str, Any]] = []  # settings of the edits that are part of the picture by now
         self._former: list[Result] = []  # the last of them
@@ -127,24 +128,27 @@ class Session:
 
     # -- pictures ---------------------------------------------------------------------------------------
 
-    def offer(self, source: Any, name: str) -> Event:
-        """Read a new picture; the old one and its job go on until the page comes to ``take`` it.
+    def offer(self, source: Any, name: str, upload: Any = None) -> Event:
+        """Read a new picture; the old one and its job go on until the page comes to ``take`` it. ``upload`` is the
+        page's number for it.
 
         Raises:
             ValueError: if it is no picture.
         """
         settings = read_settings(source) if isinstance(source, bytes) else None
-        self._offered = load_picture(source, name), name, settings
-        return self.event("offer")
+        self._offered = load_picture(source, name), name, settings, upload
+        return self.event("offer", upload=upload)
 
-    def take(self) -> Event:
-        """Go on with the picture that was offered."""
+    def take(self, upload: Any = None) -> Event | None:
+        """Go on with the picture that was offered; not if that is a later one, for which the page will come too."""
         with self._lock:
-            offered, self._offered = self._offered, None
-        if offered is None:
-            raise ValueError("The picture did not arrive. Please send it again.")
-        picture, name, settings = offered
-        return {**self.start_with(picture, name), "asked": settings}
+            if self._offered is None:
+                raise ValueError("The picture did not arrive. Please send it again.")
+            picture, name, settings, offered = self._offered
+            if offered != upload:
+                return None
+            self._offered = None
+            return {**self.start_with(picture, name), "asked": settings, "upload": upload}
 
     def start_with(self, picture: Picture, name: str, example: int | None = None) -> Event:
         """Take a new picture; edits that are part of the one before are not part of this."""
@@ -408,10 +412,15 @@ class Session:
             self._job += 1
         return self.event("stopped", status="Cancelled", note="")
 
-    def adopt(self, job: Any, index: Any) -> None:
-        """Choose a candidate, while the job runs or after it. What does not fit is ignored."""
+    def adopt(self, job: Any, index: Any, turn: int | None = None) -> None:
+        """Choose a candidate, while the job runs or after it. What does not fit is ignored, and so is what was chosen
+        before the last choice: ``turn`` counts them, because requests may overtake each other."""
         index = whole_number(index, "The candidate", 0, MAX_CANDIDATES - 1)
         with self._lock:
+            turn = self._turn + 1 if turn is None else turn
+            if turn <= self._turn:
+                return
+            self._turn = turn
             if job == self._job:
                 self._choice = index
             for past in self._past:

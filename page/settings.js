@@ -1,5 +1,7 @@
 // The settings below the others: read when a redraw is asked for. An empty field leaves the model what suits it.
 
+const SMALLEST = 0.05; // strength, as in checks.py
+
 const settingFields = () => [...document.querySelectorAll('.more [data-setting]')];
 
 // What is asked for, by the names that the server knows (checks.py); null where a number makes no sense.
@@ -85,10 +87,16 @@ function type(selector, value) {
   for (const kind of ['input', 'change', 'blur']) field.dispatchEvent(new Event(kind, { bubbles: true }));
 }
 
-// Settings as a saved picture has them, as the fields have them.
-function fromFile(about) {
+// Settings as a saved picture has them, as the fields have them. More steps from a result ("Keep going") have hardly
+// any strength: what counts is how that result was drawn. What a field would refuse stays out of it.
+function fromFile(saved) {
+  let about = saved;
+  while (about.strength < SMALLEST && Number.isFinite(about.began_with?.seed)) about = about.began_with;
   const more = Object.fromEntries(settingFields().map((field) => [field.id, '']));
-  const put = (id, value) => { if (Number.isFinite(value)) more[id] = String(value); };
+  const put = (id, value) => {
+    const { min, max } = document.getElementById(id);
+    if (Number.isFinite(value) && value >= Number(min) && value <= Number(max)) more[id] = String(value);
+  };
   put('s-strength', about.strength < 1 ? Math.round(100 * about.strength) : NaN);
   put('s-first', about.temperature_start);
   put('s-last', about.temperature_end);

@@ -6,11 +6,13 @@ const SIGHTS = {
   strip: 'From this face to another',
 };
 const sight = find('.sight');
-let awaited = null; // the sight that was asked for last
+let asked = 0; // sights that have been asked for: what is awaited is the last
 
 const wholeActions = {
   // With every pixel hidden, nothing of the picture is looked at.
   new() {
+    setMode('paint');
+    state.anew = true;
     change(() => mask.set(new Uint8Array(mask.canvas.width * mask.canvas.height).fill(1)));
     press('redraw');
   },
@@ -25,16 +27,16 @@ const wholeActions = {
 };
 
 function look(what) {
-  awaited = what;
+  asked += 1;
   sight.querySelector('h2').textContent = t(SIGHTS[what]);
   sight.querySelector('p').textContent = what === 'strip' ? t('Drawing; this takes a while') : t('Looking');
   sight.querySelector('img').hidden = sight.querySelector('a').hidden = true;
   if (!sight.open) sight.showModal();
-  trigger('sight', { what, model: picker.model });
+  trigger('sight', { what, model: picker.model, asked });
 }
 
 function showSight(event) {
-  if (!sight.open || event.what !== awaited) return;
+  if (!sight.open || event.asked !== asked) return;
   const [image, link] = [sight.querySelector('img'), sight.querySelector('a')];
   sight.querySelector('p').textContent = event.text;
   image.hidden = link.hidden = !event.url;
@@ -42,6 +44,11 @@ function showSight(event) {
   image.src = link.href = event.url;
   image.alt = t(SIGHTS[event.what]);
   link.download = `sundae-${event.what}.jpg`;
+}
+
+// Called when gradio could not have it looked at.
+function sightFailed() {
+  if (sight.open && sight.querySelector('img').hidden) sight.querySelector('p').textContent = notTaken();
 }
 
 // The rim of a picture that was extended: all but the box [left, top, width, height] of what it was.

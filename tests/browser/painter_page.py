@@ -43,6 +43,7 @@ class PainterPage:
         self.errors: list[str] = []
         self.strangers: list[str] = []
         self.results = 0  # redraws that this visitor has had
+        self.heartbeat = ""  # the connection that says that the visitor is here
         self.page = context.new_page()
         self.page.set_default_timeout(30_000)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -52,6 +53,8 @@ class PainterPage:
         self.page.wait_for_selector(READY)
 
     def _note_stranger(self, url: str) -> None:
+        if "/heartbeat/" in url:
+            self.heartbeat = url
         if not url.startswith((self.url, "data:", "blob:")):
             self.strangers.append(url)
 
@@ -146,6 +149,17 @@ class PainterPage:
             image = Image.open(io.BytesIO(file.read()))
         image.load()
         return image, json.loads(image.info["sundae"])
+
+    def lose_connection(self) -> None:
+        """The server takes the visitor for gone; also when that has happened before."""
+        script = """async (url) => {
+          const stop = new AbortController();
+          const answer = await fetch(url, { signal: stop.signal });
+          await answer.body.getReader().read();
+          stop.abort();
+        }"""
+        self.page.evaluate(script, self.heartbeat)
+        self.page.wait_for_timeout(2000)
 
     def altered_post(self, alter: Callable[[list], None]) -> Route:
         """Change the data of the next posts that carry a mask, as a stranger's program might."""

@@ -206,6 +206,23 @@ def test_a_good_upload_stops_the_job_when_the_page_takes_it(desk, session):
     assert session.picture.size == (80, 40)
 
 
+def test_of_two_uploads_the_later_is_taken_and_the_page_comes_for_each(desk, session):
+    for number, name in ((1, "dark.png"), (2, "bright.png")):
+        session.offer(png(noise(number)), name, number)
+    assert session.take(1) is None
+    event = session.take(2)
+    assert (event["upload"], event["status"]) == (2, "bright.png, 64 × 48")
+
+
+def test_a_choice_that_was_overtaken_is_ignored(session, tmp_path):
+    job = redraw(session, candidates=3)[-1]["job"]
+    session.adopt(job, 2, 2)
+    session.adopt(job, 1, 1)
+    assert downloaded(session, tmp_path)[1]["seed"] == 9
+    session.adopt(job, 0, 3)
+    assert downloaded(session, tmp_path)[1]["seed"] == 7
+
+
 def test_a_closed_session_holds_nothing(session):
     redraw(session)
     session.use_as_input()
@@ -431,3 +448,8 @@ def test_a_visitor_may_leave_while_the_mask_is_read(session, monkeypatch):
     order = session.order(posted(hole()), 1, 2, 1)
     with pytest.raises(ValueError, match="There is no picture"):
         list(session.redraw(Inpainter(tiny_model()), order))
+
+
+def test_a_visitor_without_a_picture_is_told_to_be_lost(desk):
+    """The page then sends the picture again; an answer about results would be none."""
+    assert told(desk.use_as_input(None))["kind"] == "lost"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import re
 import weakref
 from typing import ClassVar
 
@@ -72,7 +73,28 @@ def have_a_result(tab) -> None:
     tab.wait_for_text(".message p", "Expected a PNG")
 
 
+def compare_by_a_line(tab) -> None:
+    tab.click("Compare by a line")
+
+
+def put_two_side_by_side(tab) -> None:
+    tab.press("Escape")
+    tab.click("Side by side")
+
+
+def look_at_the_heat(tab) -> None:
+    tab.press("Escape")
+    tab.page.get_by_label("Shown over the redrawn cells").select_option("Last change")
+
+
+def see_as_the_model_does(tab) -> None:
+    tab.page.locator("[data-whole=seen]").click()
+    assert within(15, lambda: "dB PSNR" in tab.text(".sight p"))
+
+
 def read_the_keys(tab) -> None:
+    if tab.page.locator("dialog.sight").is_visible():
+        tab.press("Escape")
     tab.page.locator(".menu").evaluate("menu => { menu.open = false; }")
     tab.page.locator(".stage").focus()
     tab.press("?")
@@ -96,6 +118,10 @@ def take_a_small_phone(tab) -> None:
 STATES = [
     open_everything,
     have_a_result,
+    compare_by_a_line,
+    put_two_side_by_side,
+    look_at_the_heat,
+    see_as_the_model_does,
     read_the_keys,
     speak_german,
     turn_the_lights_off,
@@ -110,6 +136,19 @@ def test_axe_finds_nothing_serious(visit):
         reach(tab)
         tab.page.wait_for_timeout(250)  # colours fade in
         assert violations(tab.page) == [], reach.__name__
+
+
+def test_a_visitor_who_likes_it_dark_gets_it_dark(browser, server):
+    context = browser.new_context(color_scheme="dark", viewport={"width": 1280, "height": 860})
+    tab = PainterPage(context, server.url)
+    colours = "() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.querySelector('.status')).color]"
+    ground, words = (
+        sum(map(int, re.findall(r"\d+", colour)[:3])) / 3 for colour in tab.page.evaluate(colours)
+    )
+    assert ground < 60 < 120 < words
+    assert violations(tab.page) == []
+    assert tab.errors == []
+    context.close()
 
 
 def test_every_control_has_a_name_and_a_line_about_it(tab):

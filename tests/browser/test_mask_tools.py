@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -322,3 +323,64 @@ def test_a_shape_is_over_when_a_job_begins(tab):
     tab.results += 1
     tab.wait_for_text("#status", f"Done {tab.results} ")
     assert np.array_equal(tab.mask(), before)
+
+
+def test_growing_by_many_cells_is_as_by_one_again_and_again_and_soon_done(tab):
+    drag(tab, "r", (300, 300), (420, 380))
+    for _ in range(5):
+        set_amount(tab, 1, "cells")
+        menu(tab, "Grow")
+    slowly = tab.mask()
+    for _ in range(5):
+        tab.press("Control+z")
+    set_amount(tab, 5, "cells")
+    menu(tab, "Grow")
+    assert np.array_equal(tab.mask(), slowly)
+    started = time.monotonic()
+    set_amount(tab, 256, "cells")
+    menu(tab, "Grow")
+    assert tab.mask().all()
+    assert time.monotonic() - started < 5
+    tab.press("Escape")
+
+
+def test_the_first_touch_lights_its_cells_and_the_eraser_puts_them_out(tab):
+    tab.press("g")
+    tab.press("b")
+    tab.page.mouse.move(*tab.place((500, 500)))
+    tab.page.mouse.down()
+    assert lights(tab)[500, 500]
+    tab.page.mouse.move(*tab.place((700, 500)), steps=4)
+    assert lights(tab)[500, 700]
+    tab.page.mouse.up()
+    tab.press("e")
+    tab.page.mouse.move(*tab.place((400, 500)))
+    tab.page.mouse.down()
+    tab.page.mouse.move(*tab.place((800, 500)), steps=4)
+    assert within(3, lambda: not lights(tab).any())
+    tab.page.mouse.up()
+    tab.press("g")
+
+
+def test_the_menu_says_that_the_mask_rests_while_its_hole_is_drawn_in(visit):
+    tab = visit()
+    tab.press("i")
+    tab.set_steps(64)
+    tab.page.locator("#candidates label").nth(7).click()
+    tab.click("Redraw")
+    tab.wait_for_count("drawn", 2)
+    for name in ("Grow", "Shrink", "Open a mask"):
+        menu(tab, name)
+        tab.wait_for_text(".message p", "The redraw is not done yet")
+        tab.click("Dismiss the message")
+    tab.page.set_input_files("[data-mask-file]", png(np.full((1024, 1024), 255, np.uint8)))
+    tab.wait_for_text(".message p", "The redraw is not done yet")
+    tab.page.locator(".stage").focus()
+    tab.press("Escape")
+    tab.wait_for_text("#status", "Cancelled")
+
+
+def test_the_key_that_opens_the_help_closes_it(tab):
+    for shown in (True, False, True, False):
+        tab.press("?")
+        assert tab.page.locator("dialog.keysheet").is_visible() == shown

@@ -310,3 +310,76 @@ def test_the_line_follows_a_thumb(visit):
     wanted = round((300 + 60 / (phone.place((1, 0))[0] - phone.place((0, 0))[0])) / 10.24)
     line = phone.page.get_by_role("slider", name="Line between")
     assert abs(int(line.get_attribute("aria-valuenow")) - wanted) <= 1
+
+
+SLOW_IMAGES = """() => {
+  const source = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, 'src');
+  Object.defineProperty(HTMLImageElement.prototype, 'src', { ...source, set(url) { setTimeout(() => source.set.call(this, url), 1500); } });
+}"""
+
+
+def test_side_by_side_before_the_first_step_shows_the_picture(visit):
+    tab = visit()
+    tab.set_steps(2)
+    tab.page.locator("#candidates label").nth(1).click()
+    paint(tab)
+    tab.page.evaluate(SLOW_IMAGES)
+    tab.click("Redraw")
+    tab.wait_for_text("#status", "Redrawing")
+    tab.page.locator(".stage").focus()
+    tab.press("p")
+    assert mode(tab) == "pair"
+    assert np.array_equal(pane_pixels(tab, 0), pane_pixels(tab, 1))
+    tab.wait_for_text("#status", "Done 1 ")
+    assert not np.array_equal(pane_pixels(tab, 0), pane_pixels(tab, 1))
+
+
+def test_the_thumbnail_of_a_result_shows_the_candidate_in_use(tab):
+    redrawn(tab, candidates=2)
+    tab.redraw()
+    thumb = "() => document.querySelector('.past [aria-current=true] canvas').toDataURL()"
+    first, title = tab.page.evaluate(thumb), "document.querySelector('.past [aria-current=true]').title"
+    assert f"seed {tab.seed()} " in tab.page.evaluate(title)
+    tab.press("2")
+    assert tab.page.evaluate(thumb) != first
+    assert f"seed {tab.seed() + 1} " in tab.page.evaluate(title)
+    tab.press("1")
+    assert tab.page.evaluate(thumb) == first
+
+
+def test_every_candidate_of_the_strip_changes_while_the_job_runs(tab):
+    tab.set_steps(64)
+    tab.page.locator("#candidates label").nth(2).click()
+    tab.press("i")
+    tab.click("Redraw")
+    tab.wait_for_text("#status", "Redrawing")
+    tab.page.wait_for_selector(".candidate:nth-child(3)")
+    tab.wait_for_count("drawn", 1)
+    script = "() => [...document.querySelectorAll('.candidate canvas')].map((canvas) => canvas.toDataURL())"
+    seen = [set(), set(), set()]
+
+    def all_change():
+        for each, picture in zip(seen, tab.page.evaluate(script)):
+            each.add(picture)
+        return all(len(each) > 2 for each in seen)
+
+    assert within(10, all_change)
+    assert tab.page.locator(".sundae").get_attribute("data-busy") == "1"
+    assert not seen[0] & seen[1]
+    tab.page.locator(".stage").focus()
+    tab.press("Escape")
+    tab.wait_for_text("#status", "Cancelled")
+
+
+def test_the_button_compares_as_long_as_it_is_held(tab):
+    redrawn(tab)
+    result, button = tab.shown(), tab.page.get_by_label("Hold to compare with the original")
+    button.hover()
+    tab.page.mouse.down()
+    assert not np.array_equal(tab.shown(), result)
+    assert button.get_attribute("aria-pressed") == "true"
+    tab.page.mouse.move(5, 5)  # it is held all the same
+    assert not np.array_equal(tab.shown(), result)
+    tab.page.mouse.up()
+    assert np.array_equal(tab.shown(), result)
+    assert button.get_attribute("aria-pressed") == "false"

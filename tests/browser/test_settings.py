@@ -135,3 +135,75 @@ def test_eight_candidates(tab, settings):
     assert tab.page.locator(".candidate").count() == 8
     tab.press("8")
     assert tab.page.locator(".candidate").nth(7).get_attribute("aria-pressed") == "true"
+
+
+def rub_out(tab, corners=RIGHT):
+    tab.page.locator(".stage").focus()
+    tab.press("r")
+    tab.page.keyboard.down("Alt")
+    tab.stroke(*corners)
+    tab.page.keyboard.up("Alt")
+
+
+def test_a_cancelled_job_leaves_the_mask_of_the_result_to_it(tab, settings):
+    """The outline, "Keep going" and what counts as rubbed out go by the mask of the result, not of that job."""
+    paint(tab, "r", SQUARE)
+    hole = tab.mask()
+    tab.set_steps(2)
+    tab.redraw()
+    tab.press("Delete")
+    paint(tab, "r", ((100, 700), (900, 950)))
+    tab.set_steps(64)
+    tab.click("Redraw")
+    tab.wait_for_count("drawn", 2)
+    tab.click("Cancel")
+    tab.wait_for_text("#status", "Cancelled")
+    outline = tab.page.locator("canvas.outline").evaluate(
+        "c => [...c.getContext('2d').getImageData(450, 295, 1, 10).data, 0, ...c.getContext('2d').getImageData(500, 695, 1, 10).data]"
+    )
+    assert any(outline[3:40:4])
+    assert not any(outline[44::4])
+    tab.set_steps(2)
+    tab.click("Keep going")
+    tab.results += 1
+    tab.wait_for_text("#status", f"Done {tab.results} ")
+    tab.press("m")
+    assert np.array_equal(tab.mask(), hole)
+
+
+def test_part_of_a_variation_of_the_result_stays_as_it_was_drawn(tab, settings):
+    """The result has become the picture by then, so the variation is of what that shows."""
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.redraw()
+    settings.get_by_label("Variation of").select_option("result")
+    settings.get_by_label("Strength").fill("40")
+    rub_out(tab)
+    tab.redraw()
+    _, about = tab.download()
+    assert about["strength"] == 0.4
+    assert len(about["earlier"]) == 1
+    tab.click("Use as input")
+    tab.wait_for_text("#status", "The result is the picture now")
+    paint(tab, "r", SQUARE)
+    tab.redraw()
+
+
+def test_a_result_that_is_lost_with_the_connection_is_not_kept(visit):
+    tab = visit()
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.redraw()
+    for rubs in (True, False):
+        tab.lose_connection()
+        if rubs:
+            rub_out(tab)
+        tab.click("Redraw" if rubs else "Keep going")
+        tab.wait_for_text(".message p", "The connection was lost, and the result with it")
+        rest = tab.mask()
+        assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
+        assert not tab.page.locator(".replay").is_visible()
+        tab.results = 0
+        tab.redraw()
+        assert np.array_equal(tab.mask(), rest)
+        assert "earlier" not in tab.download()[1]

@@ -86,3 +86,67 @@ def test_keys_do_nothing_while_a_number_is_typed(tab):
     for key in ("Delete", "Backspace", "e", "i", "1"):
         tab.press(key)
     assert np.array_equal(tab.mask(), before)
+
+
+def test_brackets_behind_alt_change_the_brush_too(tab):
+    """On a German Mac [ is Option with 5."""
+    size = lambda: int(tab.page.get_by_label("Brush size").input_value())  # noqa: E731
+    script = "key => document.body.dispatchEvent(new KeyboardEvent('keydown', { key, altKey: true, bubbles: true }))"
+    tab.page.evaluate(script, "[")
+    assert size() == 55
+    tab.page.evaluate(script, "]")
+    tab.page.evaluate(script, "]")
+    assert size() == 65
+    tab.page.evaluate(script, "i")
+    assert not tab.mask().any()
+
+
+def test_the_brush_paints_what_its_circle_shows(tab):
+    """Also when it was made smaller and larger by key."""
+    widths = []
+    for key in ("", "[", "]"):
+        for _ in range(8 if key else 0):
+            tab.press(key)
+        tab.stroke((512, 300), (512, 300))
+        circle = tab.page.locator(".cursor").bounding_box()
+        columns = np.flatnonzero(tab.mask().any(0))
+        widths.append(columns[-1] - columns[0] + 1)
+        one = tab.place((1, 0))[0] - tab.place((0, 0))[0]
+        assert abs(circle["width"] / one - widths[-1]) <= 2.5
+        assert abs((circle["x"] - tab.place((0, 0))[0]) / one - columns[0]) <= 2.5
+        tab.press("Delete")
+    assert widths[1] < 0.7 * widths[0]
+    assert widths[2] == widths[0]
+
+
+NAMES = {
+    "←": "ArrowLeft",
+    "→": "ArrowRight",
+    "↑": "ArrowUp",
+    "↓": "ArrowDown",
+    "Del": "Delete",
+    "Esc": "Escape",
+}
+HANDLED = """([key, ctrlKey]) => {
+  const event = new KeyboardEvent('keydown', { key, ctrlKey, bubbles: true, cancelable: true });
+  document.querySelector('.stage').dispatchEvent(event);
+  document.querySelector('.stage').dispatchEvent(new KeyboardEvent('keyup', { key, bubbles: true }));
+  return event.defaultPrevented;
+}"""
+
+
+def test_every_key_of_the_help_does_something(tab):
+    keys = tab.page.locator(".keys kbd").all_text_contents()
+    assert {"B", "[", "]", "?"} <= set(keys)
+    for name in keys:
+        key = NAMES.get(name, " " if name == "Space" else name)
+        if name in ("Ctrl", "Enter"):
+            continue
+        assert tab.page.evaluate(HANDLED, [key, name == "Z"]), name
+        if tab.page.locator("dialog.keysheet").is_visible():
+            tab.press("Escape")
+    assert not tab.page.evaluate(HANDLED, ["x", False])
+    tab.press("Delete")
+    tab.page.locator(".stage").focus()
+    tab.press("Enter")
+    tab.wait_for_text(".message p", "Paint over what should change")

@@ -142,3 +142,38 @@ def test_an_extended_result_can_be_taken_back(tab, whole):
         assert tab.download()[1]["seed"] == seed
     assert not undo.is_visible()
     whole.get_by_label("top").fill("0")
+
+
+def test_a_new_face_is_drawn_from_nothing_whatever_the_strength_and_the_way_of_looking(tab, whole):
+    tab.set_steps(1)
+    tab.press("r")
+    tab.stroke(*SQUARE)
+    tab.redraw()
+    tab.page.locator("#s-strength").evaluate("field => { field.value = '30'; }")
+    tab.click("Compare by a line")
+    whole.get_by_text("Draw a new face", exact=True).click()
+    tab.results += 1
+    tab.wait_for_text("#status", f"Done {tab.results} ")
+    assert tab.page.locator(".sundae").get_attribute("data-mode") == "paint"
+    assert tab.mask().all()
+    assert tab.download()[1]["strength"] == 1
+    tab.redraw()
+    assert tab.download()[1]["strength"] == 0.3
+    tab.page.locator("#s-strength").evaluate("field => { field.value = ''; }")
+
+
+def test_enter_extends_and_redraws_nothing(tab, whole):
+    tab.set_steps(1)
+    tab.press("r")
+    tab.stroke(*SQUARE)
+    before, pictures = tab.count("drawn"), tab.count("pictures")
+    whole.get_by_label("left").fill("32")
+    whole.get_by_label("left").press("Enter")
+    tab.wait_for_count("pictures", pictures + 1)
+    tab.page.get_by_label("More for the mask").first.click()
+    tab.page.get_by_label("Width of the rim").fill("3")
+    tab.page.get_by_label("Width of the rim").press("Enter")
+    tab.page.wait_for_timeout(300)
+    assert tab.count("drawn") == before
+    assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
+    tab.press("Escape")

@@ -1,0 +1,144 @@
+"""A visitor in a hurry: what is asked for while an answer is on its way counts as well, and the last counts most."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from painter_page import within
+from PIL import Image
+
+HOLE = ((300, 300), (600, 600))
+FULL = '{"detail": "Queue is full. Max size is 20 and size is 20."}'
+# Answers come late; what is pressed meanwhile is pressed a moment apart, for gradio takes all of one moment.
+LATE = """() => { const fetch = window.fetch; window.fetch = async (address, options) => {
+  const answer = await fetch(address, options);
+  if (options?.method === 'POST') await new Promise((done) => setTimeout(done, window.delay ?? 700));
+  return answer;
+}; }"""
+PRESS = """async (selectors) => {
+  for (const each of selectors) {
+    document.querySelector(each).click();
+    await new Promise((done) => setTimeout(done, 150));
+  }
+}"""
+
+
+@pytest.fixture(scope="session")
+def server(quick_server):
+    return quick_server
+
+
+@pytest.fixture
+def tab(visit):
+    """One whose answers will come late."""
+    tab = visit()
+    tab.wait_for_text("#model .why", "Picked")
+    tab.page.evaluate(LATE)
+    return tab
+
+
+def press(tab, *selectors: str) -> None:
+    tab.page.evaluate(PRESS, selectors)
+
+
+def have_a_result(tab, candidates: int = 1) -> None:
+    tab.set_steps(2)
+    tab.page.locator("#candidates label").nth(candidates - 1).click()
+    tab.page.locator(".stage").focus()
+    tab.press("r")
+    tab.stroke(*HOLE)
+    tab.redraw()
+
+
+def grey(value: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (128, 96), (value,) * 3).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def open_whole(tab) -> None:
+    tab.page.locator(".whole").evaluate("details => { details.open = true; }")
+
+
+def test_the_candidate_pressed_last_is_the_one_that_is_saved(tab):
+    have_a_result(tab, 3)
+    press(tab, ".candidate:nth-child(2)", ".candidate:nth-child(3)")
+    assert tab.download()[1]["seed"] == tab.seed() + 2
+    press(tab, ".candidate:nth-child(3)", ".candidate:nth-child(1)", ".candidate:nth-child(2)")
+    assert tab.download()[1]["seed"] == tab.seed() + 1
+
+
+def test_the_example_pressed_last_is_the_picture(tab):
+    press(tab, '[data-index="1"]', '[data-index="2"]')
+    tab.wait_for_text("#status", "Example 3", 5)
+
+
+def test_the_model_that_fits_the_last_picture_is_told(tab):
+    tab.click("Load example 2")
+    tab.wait_for_count("pictures", 2)
+    tab.page.evaluate("window.delay = 3000")  # for what fits the second picture
+    tab.page.wait_for_timeout(300)
+    tab.page.evaluate("window.delay = 0")
+    tab.click("Load example 3")
+    tab.wait_for_count("pictures", 3)
+    tab.wait_for_text("#model .why", "Picked", 8)
+    assert tab.text("#status").startswith("Example 3")
+
+
+def test_the_sight_asked_for_last_is_shown(tab):
+    open_whole(tab)
+    press(tab, "[data-whole=strip]", ".sight button", "[data-whole=seen]")
+    assert within(15, lambda: "dB PSNR" in tab.text(".sight p"))
+    assert tab.text(".sight h2") == "What the model sees"
+    tab.press("Escape")
+
+
+def test_the_file_dropped_last_is_the_picture_and_none_stays_on_the_disk(tab, server):
+    tab.page.evaluate(
+        """pictures => pictures.forEach(([name, bytes]) => {
+          const files = new DataTransfer();
+          files.items.add(new File([new Uint8Array(bytes)], name));
+          document.querySelector('.stage').dispatchEvent(new DragEvent('drop', { dataTransfer: files, bubbles: true }));
+        })""",
+        [["dark.png", list(grey(40))], ["bright.png", list(grey(220))]],
+    )
+    tab.wait_for_text("#status", "bright.png", 10)
+    assert tab.shown().mean() > 200
+    assert tab.page.locator(".message").is_hidden()
+    assert within(5, lambda: not [*server.files.glob("*/*.png")])
+
+
+def test_the_earlier_result_pressed_last_is_the_one_that_is_here(tab):
+    for _ in range(3):
+        have_a_result(tab)
+    oldest = ".past .thumbs button:last-child"
+    press(tab, ".past .thumbs button:nth-child(2)", oldest)
+    assert within(5, lambda: tab.page.locator(oldest).get_attribute("aria-current") == "true")
+
+
+def test_what_the_server_does_not_take_is_not_waited_for(tab):
+    have_a_result(tab)
+    open_whole(tab)
+    tab.page.route("**/queue/join*", lambda route: route.fulfill(status=503, body=FULL))
+    press(tab, "[data-whole=seen]")
+    tab.wait_for_text(".sight p", "The server did not take the job")
+    tab.press("Escape")
+    press(tab, "[data-save=film]")
+    tab.wait_for_text(".message p", "The server did not take the job")
+    tab.wait_for_text("#status", "Done")
+    tab.errors.clear()  # the browser logs the 503
+    tab.plain_post()
+
+
+def test_every_film_that_is_asked_for_is_made(tab):
+    have_a_result(tab)
+    files = []
+    tab.page.on("download", lambda file: files.append(file.suggested_filename))
+    forms = tab.page.locator("[data-film=form]")
+    for form in ("gif", "webp"):
+        forms.evaluate("(field, form) => { field.value = form; }", form)
+        press(tab, "[data-save=film]")
+    tab.wait_for_text("#status", "Done")
+    tab.page.wait_for_timeout(300)
+    assert sorted(name.rpartition(".")[2] for name in files) == ["gif", "webp"]

@@ -60,8 +60,8 @@ def build(shelf: Shelf, example_folder: Path = EXAMPLES) -> gr.Blocks:
             header(elem_id="head")
             canvas = painter(elem_id="painter")
             controls = place_controls(shelf.labels)
-            thumbs = examples(paths)
-        wire(demo, desk, session, canvas, thumbs, controls)
+            examples(paths)
+        wire(demo, desk, session, canvas, controls)
     return demo.queue(max_size=WAITING)
 
 
@@ -108,7 +108,6 @@ def wire(
     desk: Desk,
     session: gr.State,
     canvas: gr.HTML,
-    thumbs: gr.HTML,
     controls: dict[str, gr.Component],
 ) -> None:
     """Connect what the visitor does to the desk."""
@@ -149,7 +148,7 @@ def wire(
     canvas.difference(desk.difference, session, shown, **AT_ONCE, **EACH)
     canvas.forget(desk.forget, session, shown, **AT_ONCE)
     if desk.examples:
-        thumbs.pick(desk.picked, session, shown, **stops, **EACH)
+        canvas.pick(desk.picked, session, shown, **stops, **EACH)
     programs = Programs(desk)
     for work in (programs.inpaint, programs.sample, programs.reconstruct):
         gr.api(work, **ALONE)

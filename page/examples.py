@@ -8,7 +8,6 @@ from pathlib import Path
 import gradio as gr
 
 from page.events import jpeg_url
-from page.painter import page_file
 from sundae.image import load_picture, resize_rgb
 
 THUMB = 176  # px
@@ -30,7 +29,8 @@ def thumbnail(path: Path) -> str:
 
 
 def examples(paths: list[Path]) -> gr.HTML:
-    """The component; it triggers ``pick`` with the ``index`` of a thumbnail."""
+    """The component. The painter triggers ``pick`` with the ``index`` of a thumbnail (exchange.js): a script of this
+    component's own may still be on its way when the page is ready, and a click would be lost."""
     buttons = [
         f'<button type="button" data-index="{index}" aria-label="Load example {index + 1}" title="Begin with this portrait">'
         f'<img src="{thumbnail(path)}" alt="" width="{THUMB}" height="{THUMB}" draggable="false"></button>'
@@ -39,7 +39,7 @@ def examples(paths: list[Path]) -> gr.HTML:
     row = f'<div class="examples" role="group" aria-label="Example portraits">{"".join(buttons)}</div>'
     return gr.HTML(
         html_template=row if buttons else "",
-        js_on_load=page_file("examples.js"),
+        js_on_load=None,
         apply_default_css=False,
         elem_id="examples",
     )

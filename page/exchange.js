@@ -56,6 +56,11 @@ document.addEventListener('drop', (event) => {
   send(event.dataTransfer.files[0]);
 });
 
+document.addEventListener('click', (event) => {
+  const button = root.isConnected && event.target.closest('#examples [data-index]');
+  if (button) trigger('pick', { index: Number(button.dataset.index) });
+});
+
 // ---- what the server posts -----------------------------------------------------------------------------
 
 const received = {

@@ -47,7 +47,7 @@ def page_file(name: str) -> str:
 
 
 def painter(**settings: Any) -> gr.HTML:
-    """The component. The server writes to it with ``post``; it triggers ``picture``, ``take``,
+    """The component. The server writes to it with ``post``; it triggers ``picture``, ``pick``, ``take``,
     ``fit``, ``adopt``, ``recall``, ``forget``, ``extend``, ``sight``, ``film`` and
     ``difference``.
 

@@ -95,6 +95,8 @@ class Desk:
         be read.
         """
         try:
+            if number is not None:
+                number = whole_number(number, "The upload", 0, MAX_TURN)
             found = uploaded_file(path, self.uploads)
             try:
                 return session.offer(found.read_bytes(), str(name or "Picture")[:60], number)

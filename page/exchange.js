@@ -14,9 +14,9 @@ async function send(file) {
   state.before ??= find('.status').textContent;
   setStatus(t('Loading'));
   state.sending += 1;
+  const number = (state.uploads += 1); // now: of two files on their way, the second may arrive first
   try {
     const { path } = await upload(renamed(file));
-    const number = (state.uploads += 1);
     sent.set(number, file);
     trigger('picture', { path, name: file.name, upload: number });
   } catch {

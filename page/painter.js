@@ -37,7 +37,7 @@ const state = {
   settled: 0, // when busy last ended
   before: null, // what the status said before a file was on its way
   sending: 0, // files being sent
-  uploads: 0, // files that have been sent
+  uploads: 0, // files that were to be sent
   turns: 0, // candidates that have been chosen
   unsent: -Infinity, // when one last could not be
   hint: '', // in English, as it came

@@ -118,6 +118,7 @@ class Session:
         self._shown = 0  # number of the event that showed the picture
         self._turn = -1  # of the choice of a candidate that was made last
         self._offered: tuple[Picture, str, dict[str, Any] | None, Any] | None = None
+        self._newest = 0  # number of the latest upload that was a picture
         self._fits: tuple[Picture, list[tuple[int, Fit]]] | None = None
         self._earlier: list[dict[str, Any]] = []  # settings of the edits that are part of the picture by now
         self._former: list[Result] = []  # the last of them
@@ -128,15 +129,20 @@ class Session:
 
     # -- pictures ---------------------------------------------------------------------------------------
 
-    def offer(self, source: Any, name: str, upload: Any = None) -> Event:
+    def offer(self, source: Any, name: str, upload: int | None = None) -> Event | None:
         """Read a new picture; the old one and its job go on until the page comes to ``take`` it. ``upload`` is the
-        page's number for it.
+        page's number for it. Nothing comes of it if a later one was read first: that is the one wanted.
 
         Raises:
             ValueError: if it is no picture.
         """
         settings = read_settings(source) if isinstance(source, bytes) else None
-        self._offered = load_picture(source, name), name, settings, upload
+        picture = load_picture(source, name)
+        with self._lock:
+            if upload is not None and upload < self._newest:
+                return None
+            self._newest = self._newest if upload is None else upload
+            self._offered = picture, name, settings, upload
         return self.event("offer", upload=upload)
 
     def take(self, upload: Any = None) -> Event | None:

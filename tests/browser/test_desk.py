@@ -214,6 +214,20 @@ def test_of_two_uploads_the_later_is_taken_and_the_page_comes_for_each(desk, ses
     assert (event["upload"], event["status"]) == (2, "bright.png, 64 × 48")
 
 
+def test_of_two_uploads_the_later_stays_though_it_is_read_first(desk, session):
+    session.offer(png(noise(2)), "bright.png", 2)
+    assert session.offer(png(noise(1)), "dark.png", 1) is None
+    assert session.take(2)["status"] == "bright.png, 64 × 48"
+    session.offer(png(noise(3)), "third.png", 3)
+    assert session.take(3)["status"] == "third.png, 64 × 48"
+
+
+def test_an_upload_without_a_number_of_the_page_is_refused(desk, session):
+    event = told(desk.upload(session, "picture.png", "picture.png", "first"))
+    assert (event["kind"], event["upload"]) == ("refused", "first")
+    assert event["note"].startswith("The upload must be a whole number")
+
+
 def test_a_choice_that_was_overtaken_is_ignored(session, tmp_path):
     job = redraw(session, candidates=3)[-1]["job"]
     session.adopt(job, 2, 2)

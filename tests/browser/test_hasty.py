@@ -94,7 +94,17 @@ def test_the_sight_asked_for_last_is_shown(tab):
     tab.press("Escape")
 
 
-def test_the_file_dropped_last_is_the_picture_and_none_stays_on_the_disk(tab, server):
+@pytest.mark.parametrize("late", [False, True], ids=["in order", "first arrives last"])
+def test_the_file_dropped_last_is_the_picture_and_none_stays_on_the_disk(tab, server, late):
+    waiting = []
+
+    def hold_the_first(route) -> None:
+        if waiting or not late or route.request.method != "POST":
+            route.continue_()
+        else:
+            waiting.append(route)
+
+    tab.page.route("**/upload*", hold_the_first)
     tab.page.evaluate(
         """pictures => pictures.forEach(([name, bytes]) => {
           const files = new DataTransfer();
@@ -104,9 +114,15 @@ def test_the_file_dropped_last_is_the_picture_and_none_stays_on_the_disk(tab, se
         [["dark.png", list(grey(40))], ["bright.png", list(grey(220))]],
     )
     tab.wait_for_text("#status", "bright.png", 10)
+    assert len(waiting) == late
+    for route in waiting:
+        with tab.page.expect_response(lambda each: "dark.png" in (each.request.post_data or "")):
+            route.continue_()
+        tab.page.wait_for_timeout(1000)
+    assert within(5, lambda: not [*server.files.glob("*/*.png")])
+    assert tab.text("#status").startswith("bright.png")
     assert tab.shown().mean() > 200
     assert tab.page.locator(".message").is_hidden()
-    assert within(5, lambda: not [*server.files.glob("*/*.png")])
 
 
 def test_the_earlier_result_pressed_last_is_the_one_that_is_here(tab):

@@ -35,7 +35,7 @@ class Grid {
     showCandidates(this.element, run.candidates, run, side);
   }
 
-  // In how many columns so many squares are largest.
+  // In how many columns so many squares are largest; rather beside each other than below.
   layout(count) {
     const { clientWidth, clientHeight } = this.element;
     const room = (length, parts) => (length - GRID_GAP * (parts - 1)) / parts;
@@ -43,7 +43,7 @@ class Grid {
       const side = Math.min(room(clientWidth, i + 1), room(clientHeight, Math.ceil(count / (i + 1))));
       return { columns: i + 1, side: Math.max(1, Math.floor(side)) };
     });
-    return ways.reduce((best, way) => (way.side > best.side ? way : best));
+    return ways.reduce((best, way) => (way.side >= best.side ? way : best));
   }
 }
 

@@ -138,6 +138,7 @@ def wire(
     canvas.fit(desk.fit, session, shown, **AT_ONCE, **EACH)
     canvas.adopt(desk.adopted, session, shown, **AT_ONCE, **EACH)
     canvas.recall(desk.recalled, session, shown, **stops, **EACH)
+    canvas.blank(desk.blanked, session, shown, **stops, **EACH)
     canvas.extend(desk.extended, session, shown, **AT_ONCE)
     waits = {"show_progress": "hidden", "api_visibility": "private", **ALONE, **EACH}
     sight = canvas.sight(desk.seen, session, shown, **waits)
@@ -145,6 +146,7 @@ def wire(
     film = canvas.film(desk.filmed, session, shown, **waits)
     film.success(None, js=FILM_MADE)
     film.failure(None, js=FILM_FAILED)
+    canvas.abandon(desk.abandoned, session, shown, **AT_ONCE, **EACH)
     canvas.difference(desk.difference, session, shown, **AT_ONCE, **EACH)
     canvas.forget(desk.forget, session, shown, **AT_ONCE)
     if desk.examples:

@@ -50,6 +50,29 @@ def answered(handler: Callable) -> Callable:
     return safe
 
 
+def streamed(handler: Callable) -> Callable:
+    """The same for a handler that yields its events one after the other."""
+
+    @functools.wraps(handler)
+    def safe(self: Desk, session: Session | None, *args: Any) -> Iterator[tuple[Any, Any]]:
+        kept: Any = session or Session()
+        visitor = kept
+        for event in told(handler, self, visitor, *args):
+            yield kept, post(event)
+            kept = gr.skip()
+
+    def told(handler: Callable, desk: Desk, session: Session, *args: Any) -> Iterator[Event]:
+        try:
+            yield from handler(desk, session, *args)
+        except ValueError as error:
+            yield session.event("note", note=sentence(error))
+        except Exception:
+            log.exception("%s failed", handler.__name__)
+            yield session.event("note", note=SORRY)
+
+    return safe
+
+
 class Desk:
     """Shared by all visitors: the models, the examples and an empty folder. Nothing of any visitor's is here."""
 
@@ -190,22 +213,47 @@ class Desk:
     def extend(self, session: Session, margins: dict[str, Any]) -> Any:
         return session.extend(margins)
 
-    def seen(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
-        what, model, asked = (getattr(event, field, None) for field in ("what", "model", "asked"))
-        return self.see(session, what, model, asked)
+    def blanked(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
+        return self.blank(session, getattr(event, "model", None), getattr(event, "again", None))
 
     @answered
-    def see(self, session: Session, what: Any, model: Any, asked: Any = None) -> Any:
+    def blank(self, session: Session, model: Any, again: Any) -> Any:
+        """Room for a new face, and the model that draws it: without a picture the first, if none is asked for.
+        ``again``: the page can send its picture once more, should it be lost."""
+        if session.picture is None and again is True:
+            return session.event("lost")
+        alone = model is None and session.picture is None
+        place = 0 if alone else session.place(self.shelf, model)
+        event = session.start_blank(self.shelf[place])
+        return {**event, "model": place, "grids": self.shelf.grids()}
+
+    def seen(self, session: Session | None, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
+        what, model, asked = (getattr(event, field, None) for field in ("what", "model", "asked"))
+        yield from self.see(session, what, model, asked)
+
+    @streamed
+    def see(self, session: Session, what: Any, model: Any, asked: Any) -> Iterator[Event]:
         """The picture as a model sees it; what goes wrong is told where the picture would be. ``asked`` is the page's
         number for the question."""
+        asked = whole_number(asked, "The number", 1, MAX_TURN)
+        if not session.waits_for("sight", asked):
+            return  # closed or overtaken while it was in the queue
+        wrong = {"what": what, "url": "", "done": True, "asked": asked}
         try:
-            event = session.see(what, session.model(self.shelf, model))
+            for event in session.see(what, session.model(self.shelf, model), asked):
+                yield {**event, "asked": asked}
         except ValueError as error:
-            event = session.event("sight", what=what, url="", text=sentence(error))
+            yield session.event("sight", text=sentence(error), **wrong)
         except Exception:
             log.exception("see failed")
-            event = session.event("sight", what=what, url="", text=SORRY)
-        return {**event, "asked": asked}
+            yield session.event("sight", text=SORRY, **wrong)
+
+    def abandoned(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
+        return self.abandon(session, getattr(event, "what", None), getattr(event, "number", None))
+
+    @answered
+    def abandon(self, session: Session, what: Any, number: Any) -> Any:
+        session.abandon(what, whole_number(number, "The number", 1, MAX_TURN))
 
     def recalled(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
         return self.recall(session, getattr(event, "job", None))
@@ -226,12 +274,15 @@ class Desk:
     def difference(self, session: Session) -> Any:
         return session.difference(self.folder)
 
-    def filmed(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
-        return self.film(session, getattr(event, "form", None), getattr(event, "region", None))
+    def filmed(self, session: Session | None, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
+        form, region, asked = (getattr(event, field, None) for field in ("form", "region", "asked"))
+        yield from self.film(session, form, region, asked)
 
-    @answered
-    def film(self, session: Session, form: Any, region: Any) -> Any:
-        return session.film(form, region is True, self.folder)
+    @streamed
+    def film(self, session: Session, form: Any, region: Any, asked: Any) -> Iterator[Event]:
+        asked = whole_number(asked, "The number", 1, MAX_TURN)
+        if session.waits_for("film", asked):
+            yield from session.film(form, region is True, self.folder, asked)
 
 
 def remove_upload(path: Path) -> None:

@@ -1,9 +1,10 @@
-// Two ways to look without painting: 'divided' by a line, with the original to its left, and as a 'pair' of candidates
-// (pair.js). While either is on, nothing is painted and the tools for it are out of reach.
+// Three ways to look without painting: 'divided' by a line, with the original to its left, as a 'pair' of candidates
+// (pair.js), and as a 'grid' of all of them (grid.js). While one is on, nothing is painted and the tools for it are out
+// of reach.
 
-const WHILE_LOOKING = ['zoomin', 'zoomout', 'fit', 'help', 'cancel', 'redraw', 'divide', 'pair'];
+const WHILE_LOOKING = ['zoomin', 'zoomout', 'fit', 'help', 'cancel', 'redraw', 'divide', 'pair', 'grid'];
 
-// mode: 'paint', 'divided' or 'pair'.
+// mode: 'paint', 'divided', 'pair' or 'grid'.
 function setMode(mode) {
   if (root.dataset.mode === mode) return;
   root.dataset.mode = mode;
@@ -13,6 +14,7 @@ function setMode(mode) {
   find('[data-act=divide]').setAttribute('aria-pressed', String(mode === 'divided'));
   divider.show(mode === 'divided');
   pair.show(mode === 'pair');
+  grid.show(mode === 'grid');
   edges.show();
   updatePairButton(player.run);
 }

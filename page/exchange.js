@@ -76,11 +76,13 @@ const received = {
     Object.assign(state, { picture: event.number, before: null });
     const source = sourceOfPicture(event);
     if (recovered(event)) return;
+    if (event.way === 'blank' && state.ready && !event.former) dropResults(); // the server had lost what was here
     let former = turnHistory(event);
     await player.setPicture(event.view, event.width, event.height);
     endDrag();
     mask.reset(event.width, event.height);
     Object.assign(state, { source, goOn: false, anew: false });
+    sight.close();
     view.setPicture(event.width, event.height);
     cells.setPicture(event.size, event.inner);
     edges.clear();
@@ -96,13 +98,15 @@ const received = {
     setMessage(event.note || '');
     setStatus(event.status);
     if (Number.isFinite(event.asked?.seed)) fillSettings(fromFile(event.asked)); // without one nothing was drawn
-    askForFit(event.way === 'new');
+    if (event.way !== 'blank') askForFit(event.way === 'new');
     state.ready = true;
     root.dataset.ready = '1';
     setCount('pictures', (state.pictures += 1));
     if (state.rest && event.way === 'used') press('redraw');
     state.rest = null;
+    if (event.way === 'blank') drawAnew(event);
   },
+  anew: drawAnew,
   fit(event) {
     if (event.picture !== state.picture) return;
     picker.learn(event.grids);
@@ -145,6 +149,7 @@ const received = {
     changed('look', player.run);
   },
   sight: showSight,
+  filming,
   kept(event) {
     keepOnly(event.jobs);
   },
@@ -181,17 +186,19 @@ function stop(status) {
   setStatus(status);
 }
 
-// ---- pictures that "Use as input" or "Extend" has replaced ---------------------------------------------------------
+// ---- pictures that "Use as input", "Extend" or a new face has replaced ---------------------------------------------------------
 
 // Keep what is here, or take out what was here when the picture was: the server keeps as many pictures.
 function turnHistory(event) {
   const former = event.way === 'former' ? state.former.pop() : null;
   if (event.way === 'new' || event.way === 'recalled') state.former = [];
-  if (event.way === 'used' || (event.way === 'extended' && event.edits > state.edits)) { // a result is part of it now
-    const { source } = state;
+  const grown = event.way === 'extended' && event.edits > state.edits; // a result is part of it now
+  if (event.way === 'used' || grown || (event.way === 'blank' && state.ready)) {
+    const { source, hint } = state;
     const look = root.dataset.look;
-    state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, source, look });
+    state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, source, hint, look });
   }
+  if (event.way === 'blank') setHint('');
   state.former.splice(0, state.former.length - event.former);
   state.edits = event.edits;
   document.body.classList.toggle('sundae-former', state.former.length > 0);
@@ -203,6 +210,7 @@ function bringBack(former) {
   mask.restore(former.mask);
   picker.restore(former.choice);
   state.source = former.source;
+  setHint(former.hint);
   player.restore(former.run);
 }
 

@@ -19,6 +19,7 @@ const picker = new Picker();
 const cells = new Cells(find('canvas.cells'), mask);
 const divider = new Divider(find('.divider'), find('canvas.result'));
 const pair = new Pair(find('.pair'));
+const grid = new Grid(find('.grid'));
 const heat = new Heat(find('canvas.heat'), find('[data-heat]'), find('.legend'));
 const keyBrush = new KeyBrush();
 const edges = new Rim(find('.rim'));
@@ -42,7 +43,7 @@ const state = {
   unsent: -Infinity, // when one last could not be
   hint: '', // in English, as it came
   picture: 0, // number of the event that brought the picture
-  former: [], // what was here when "Use as input" or "Extend" replaced a picture, the last one last
+  former: [], // what was here when "Use as input", "Extend" or a new face replaced a picture, the last one last
   edits: 0, // results that are part of the picture
   source: null, // the picture as it came: a file, or the number of an example
   recovering: null, // what is to be done once the picture, which is on its way again, is here: 'redraw' or 'nothing'
@@ -109,7 +110,7 @@ function setBusy(busy) {
   state.busy = busy;
   root.dataset.busy = busy ? '1' : '0';
   for (const id of ['redraw', 'use', 'undo-use', 'keep-going']) setOff(id, busy);
-  setOff('cancel', !busy);
+  setOff('cancel', !busy && !films.making);
   if (busy) setMode('paint');
   if (!busy) setProgress(0, 0);
 }
@@ -157,13 +158,16 @@ function changed(what, run) {
   }
   if (what === 'frame') setCount('drawn', Number(root.dataset.drawn) + 1);
   if (what === 'frame' && run.step === 1) setLook('none');
+  if (what === 'frame' && run.step === 1 && run.anew && run.candidates > 1) setMode('grid');
   if (what === 'stopped') setLook(run ? 'outline' : 'tint');
+  if (what === 'stopped' && grid.on) setMode('paint');
   if (what === 'choice' && run === player.finished) setStatus(doneText(run));
   if (what === 'choice') showChoice(run);
   if (what === 'look') setStatus(run.step < run.frames.length ? lookText(run) : doneText(run));
   updateReplay(run);
   updateStrip(run);
   updatePairButton(run);
+  grid.update(run);
   pair.draw();
   heat.draw(run);
 }
@@ -191,13 +195,17 @@ function updateReplay(run) {
 function updateStrip(run) {
   const strip = find('.strip');
   strip.hidden = !run || run.candidates < 2;
-  const wanted = strip.hidden ? 0 : run.candidates;
-  while (strip.children.length > wanted) strip.lastChild.remove();
-  while (strip.children.length < wanted) strip.append(candidateButton(strip.children.length));
-  [...strip.children].forEach((button, index) => {
+  showCandidates(strip, strip.hidden ? 0 : run.candidates, run);
+}
+
+// A button with a picture for each candidate, of a ``side`` in px.
+function showCandidates(place, wanted, run, side = THUMB) {
+  while (place.children.length > wanted) place.lastChild.remove();
+  while (place.children.length < wanted) place.append(candidateButton(place.children.length));
+  [...place.children].forEach((button, index) => {
     button.setAttribute('aria-pressed', String(index === run.choice));
     button.classList.toggle('beside', pair.on && index === pair.other);
-    player.drawThumb(button.firstChild, index);
+    player.drawThumb(button.firstChild, index, side);
   });
 }
 
@@ -217,6 +225,7 @@ function choose(index) {
   if (!run || index >= run.candidates || run.candidates < 2) return;
   if (pair.on) return pair.bring(index);
   compare(false);
+  if (grid.on) setMode('paint');
   player.choose(index);
   trigger('adopt', { job: run.job, index, turn: (state.turns += 1) });
   return undefined;
@@ -292,6 +301,7 @@ const actions = {
   fit: () => (pair.on ? pair : view).fit(),
   divide: () => divide(),
   pair: () => showPair(),
+  grid: () => showGrid(),
   grow: () => change(() => resize(true)),
   shrink: () => change(() => resize(false)),
   cells: () => showCells(!cells.shown),
@@ -304,7 +314,10 @@ const actions = {
   smaller: () => changeSize(-5),
   larger: () => changeSize(5),
   redraw: () => press('redraw'),
-  cancel: () => { if (looking()) setMode('paint'); else if (state.busy) press('cancel'); },
+  cancel: () => {
+    if (looking() && !(grid.on && state.busy)) setMode('paint');
+    else if (state.busy || films.making) press('cancel');
+  },
 };
 
 // While the hole is being drawn in, its mask stays as it is.
@@ -491,7 +504,7 @@ stage.addEventListener('wheel', (event) => {
 // ---- keys ----------------------------------------------------------------------------------------------
 
 const KEYS = {
-  s: 'divide', p: 'pair', b: 'brush', e: 'eraser', r: 'rectangle', l: 'lasso', g: 'cells', m: 'lastmask', '?': 'help', i: 'invert', delete: 'clear', backspace: 'clear', '[': 'smaller', ']': 'larger',
+  s: 'divide', p: 'pair', a: 'grid', b: 'brush', e: 'eraser', r: 'rectangle', l: 'lasso', g: 'cells', m: 'lastmask', '?': 'help', i: 'invert', delete: 'clear', backspace: 'clear', '[': 'smaller', ']': 'larger',
   '+': 'zoomin', '=': 'zoomin', '-': 'zoomout', '0': 'fit', enter: 'redraw', escape: 'cancel',
 };
 

@@ -25,6 +25,7 @@ SCRIPTS = (  # one scope, in this order
     "divider.js",
     "rim.js",
     "pair.js",
+    "grid.js",
     "heat.js",
     "keybrush.js",
     "painter.js",
@@ -48,8 +49,8 @@ def page_file(name: str) -> str:
 
 def painter(**settings: Any) -> gr.HTML:
     """The component. The server writes to it with ``post``; it triggers ``picture``, ``pick``, ``take``,
-    ``fit``, ``adopt``, ``recall``, ``forget``, ``extend``, ``sight``, ``film`` and
-    ``difference``.
+    ``fit``, ``adopt``, ``recall``, ``forget``, ``extend``, ``blank``, ``sight``,
+    ``film``, ``abandon`` and ``difference``.
 
     A plain gr.HTML and not a subclass: gradio writes a stub file beside the source of every subclass.
     """

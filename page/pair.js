@@ -125,8 +125,12 @@ class Pair {
 
 function showPair() {
   if (root.dataset.mode === 'pair') return setMode('paint');
-  if (!player.run || player.run.candidates < 2) return setMessage(t('There is a single candidate: ask for more, then press Redraw.'));
+  if (!player.run || player.run.candidates < 2) return sayOneCandidate();
   return setMode('pair');
+}
+
+function sayOneCandidate() {
+  setMessage(t('There is a single candidate: ask for more, then press Redraw.'));
 }
 
 function updatePairButton(run) {

@@ -29,13 +29,14 @@ from page.events import Event, Numbers, crops, full_mask, jpeg_url, on_view, pic
 from page.gpu import Runner, run_here
 from page.heat import Heat
 from page.shelf import Shelf
-from page.sights import SIGHTS
+from page.sights import SIGHTS, Overtaken, watched
 from page.trail import Trail
 from sundae.bundles import Model
 from sundae.changes import difference
+from sundae.films import encode
 from sundae.fit import Fit
 from sundae.image import Picture, extend_picture, load_picture, read_settings, resize_rgb, save_picture
-from sundae.pipeline import Frame, Inpainter, Prepared
+from sundae.pipeline import Frame, Inpainter, Prepared, blank, prior_of
 from sundae.sampler import SamplerConfig, SampleStep
 from sundae.window import Box
 
@@ -95,9 +96,18 @@ class Past:
         return self.picture.rgb.size // 3
 
     def result(self) -> Result:
-        prepared = Inpainter(self.model).prepare(self.picture, self.order.mask)
+        prepared = prepare(Inpainter(self.model), self.picture, self.order.mask)
         frame = Frame(self.step, prepared)
         return Result(self.job, frame, self.order, self.config, self.trail, self.began, self.choice)
+
+
+@dataclasses.dataclass
+class Former:
+    """What was here before another picture took its place."""
+
+    picture: Picture
+    result: Result | None
+    earlier: list[dict[str, Any]]  # as in Past
 
 
 class Session:
@@ -119,9 +129,10 @@ class Session:
         self._turn = -1  # of the choice of a candidate that was made last
         self._offered: tuple[Picture, str, dict[str, Any] | None, Any] | None = None
         self._newest = 0  # number of the latest upload that was a picture
+        self._abandoned = {"sight": 0, "film": 0}  # of each kind the last that nobody waits for
         self._fits: tuple[Picture, list[tuple[int, Fit]]] | None = None
         self._earlier: list[dict[str, Any]] = []  # settings of the edits that are part of the picture by now
-        self._former: list[Result] = []  # the last of them
+        self._former: list[Former] = []  # the last of them
         self._past: list[Past] = []  # results that can be brought back, the newest last
         self.picture: Picture | None = None
         self.result: Result | None = None
@@ -169,7 +180,7 @@ class Session:
             if self.picture is None or self.result is None:
                 raise ValueError("There is no result yet: paint, then press Redraw.")
             picture = self._as_it_stands(self.picture)
-            self._commit(self.result)
+            self._commit(self.picture, self.result)
             return self._show(picture, "used", "The result is the picture now")
 
     def _as_it_stands(self, picture: Picture) -> Picture:
@@ -179,12 +190,29 @@ class Session:
         fresh = load_picture(self.result.frame.image(self.result.choice))
         return dataclasses.replace(picture, image=fresh.image, rgb=fresh.rgb)
 
-    def _commit(self, result: Result) -> None:
+    def _commit(self, picture: Picture, result: Result) -> None:
         """The result is part of the picture from now on, and what it was drawn in can come back."""
+        self._keep(picture)
         self._earlier.append(result.settings)
-        self._former.append(result)
+
+    def _keep(self, picture: Picture) -> None:
+        """What is here can come back once another has taken its place."""
+        self._former.append(Former(picture, self.result, list(self._earlier)))
         while len(self._former) > FORMER or (len(self._former) > 1 and self._pixels > FORMER_PIXELS):
             self._former.pop(0)
+
+    def start_blank(self, model: Model) -> Event:
+        """An empty picture of the model's own size, for a new face; what was here can come back. A picture of that size
+        stays: with everything painted over, nothing of it is looked at."""
+        with self._lock:
+            before = self.picture
+            if before is not None and before.size == model.size and before.image.mode == "RGB":
+                return self.event("anew")
+            if before is not None:
+                self._keep(before)
+            self._earlier = []
+            width, height = model.size
+            return self._show(blank(model).picture, "blank", f"An empty picture, {width} × {height}")
 
     def extend(self, margins: dict[str, Any]) -> Event:
         """An empty rim around the picture, or what is chosen of its result; the page paints it over."""
@@ -197,44 +225,63 @@ class Session:
         with self._lock:
             if self.picture is None:
                 raise ValueError("There is no picture. Please load one.")
-            before = self._as_it_stands(self.picture)
-            picture = extend_picture(before, **sides)
+            picture = extend_picture(self._as_it_stands(self.picture), **sides)
             if self.result is not None:
-                self._commit(self.result)
+                self._commit(self.picture, self.result)
             event = self._show(picture, "extended", f"Extended to {picture.size[0]} × {picture.size[1]}")
         assert picture.inner is not None, "extend_picture"
         return {**event, "inside": on_view(Box(*picture.inner), picture.size)}
 
-    def see(self, what: Any, model: Model) -> Event:
-        """The picture as the model sees it: given back, as a heat map of surprise, or as a strip to another."""
+    def see(self, what: Any, model: Model, asked: int) -> Iterator[Event]:
+        """The picture as the model sees it: given back, as a heat map of surprise, or as a strip to another. ``asked``
+        is the page's number for the question; the work stops within one step once nobody waits for the answer."""
         if what not in SIGHTS:
             raise ValueError(f"The sight must be one of {', '.join(SIGHTS)}.")
         with self._lock:
             if self.picture is None:
                 raise ValueError("There is no picture. Please load one.")
-            picture = self._as_it_stands(self.picture)
-        image, text = SIGHTS[what](model, picture)
-        view = resize_rgb(np.asarray(image.convert("RGB")), view_size(image.size))
-        return self.event("sight", what=what, url=jpeg_url(view, quality=92), text=text)
+            picture, shown = self._as_it_stands(self.picture), self._shown
+
+        def wanted() -> bool:
+            return self._shown == shown and self.waits_for("sight", asked)
+
+        with contextlib.suppress(Overtaken):
+            for image, text, done in SIGHTS[what](watched(model, wanted), picture):
+                if not wanted():
+                    return
+                view = resize_rgb(np.asarray(image.convert("RGB")), view_size(image.size))
+                yield self.event("sight", what=what, url=jpeg_url(view, quality=92), text=text, done=done)
+
+    def abandon(self, what: Any, number: int) -> None:
+        """Nobody waits any more for what the page has asked for of a kind, "sight" or "film", up to that number: what
+        runs stops, and what is still in the queue never begins."""
+        if what not in ("sight", "film"):
+            raise ValueError("Only a sight or a film can be abandoned.")
+        with self._lock:
+            self._abandoned[what] = max(number, self._abandoned[what])
+
+    def waits_for(self, what: str, number: int) -> bool:
+        """Whether somebody still waits for the sight or film of that number."""
+        return not self.closed and number > self._abandoned[what]
 
     @property
     def _pixels(self) -> int:
-        return sum(result.picture.rgb.size // 3 for result in self._former)
+        return sum(former.picture.rgb.size // 3 for former in self._former)
 
     def undo_use(self) -> Event:
-        """The picture before "Use as input" comes back, and its result with all candidates."""
+        """The picture before "Use as input" or a new face comes back, and its result with all candidates."""
         with self._lock:
             if not self._former:
                 raise ValueError("There is no former picture to go back to.")
-            result = self._former.pop()
-            self._earlier.pop()
-            event = self._show(result.picture, "former", "The former picture is back")
-            self.result = result
+            former = self._former.pop()
+            self._earlier = list(former.earlier)
+            event = self._show(former.picture, "former", "The former picture is back")
+            self.result = former.result
             return event
 
     def _show(self, picture: Picture, way: str, status: str) -> Event:
         """Make it the picture, without a result; the page is told which ``way`` it came: new, used,
-        former, recalled or extended."""
+        former, recalled, extended or blank."""
         self._job += 1
         self.picture, self.result = picture, None
         width, height = view_size(picture.size)
@@ -266,15 +313,23 @@ class Session:
             return known[1]
 
     def model(self, shelf: Shelf, index: Any) -> Model:
-        """The model in this place of the shelf; for None, which the page posts while it knows of no choice, the
-        one that fits best.
+        """The model in the :meth:`place` of the shelf.
 
         Raises:
             ValueError: if there is none in that place, or it cannot be loaded.
         """
+        return shelf[self.place(shelf, index)]
+
+    def place(self, shelf: Shelf, index: Any) -> int:
+        """This place of the shelf; for None, which the page posts while it knows of no choice, that of the model
+        which fits best.
+
+        Raises:
+            ValueError: if there is none.
+        """
         if index is None:
             index = self.fits(shelf)[0][0] if len(shelf) > 1 else 0
-        return shelf[whole_number(index, "The model", 0, len(shelf) - 1)]
+        return whole_number(index, "The model", 0, len(shelf) - 1)
 
     # -- redrawing --------------------------------------------------------------------------------------
 
@@ -315,7 +370,7 @@ class Session:
     ) -> Generator[tuple[SamplerConfig, dict[str, Any] | None, Frame], None, None]:
         """What the model does for a job: decoded frames, each with the sampler's settings and, for a variation,
         those of the result that it began with."""
-        prepared = inpainter.prepare(picture, order.mask)
+        prepared = prepare(inpainter, picture, order.mask)
         config, start = self._how(prepared, order)
         began = self.result.settings if start is not None and self.result else None
         with contextlib.closing(run(prepared, config, order.seeds, start, True)) as frames:
@@ -327,7 +382,7 @@ class Session:
         """Settings of the sampler, and the tokens that a variation or more steps begin with."""
         config = dataclasses.replace(prepared.defaults, steps=order.steps, **order.sampler)
         if order.keep_going:
-            if prepared.model.prior and not prepared.model.prior.revises:
+            if not prior_of(prepared.model).revises:
                 raise ValueError(ONCE)
             calm = {"temperature_start": config.temperature_end, "strength": SETTLED, "renoise": 0.0}
             return dataclasses.replace(config, **calm), self._last_tokens(prepared)
@@ -441,13 +496,19 @@ class Session:
         """Write the chosen result as a PNG at the upload's size, settings inside, and tell the page where."""
         if self.picture is None:
             raise ValueError("There is no picture yet.")
-        edits = [*self._earlier, *([self.result.settings] if self.result else [])]
+        edits = self._edits
         if not edits:
             raise ValueError("There is no result yet: paint, then press Redraw.")
         image = self.result.frame.image(self.result.choice) if self.result else self.picture.image
         path = self._file(folder, f"sundae-{edits[-1]['seed']}.png")
         notes = save_png(image, path, self.picture, edits)
         return self.event("file", path=str(path), name=path.name, note=" ".join(map(sentence, notes)))
+
+    @property
+    def _edits(self) -> list[dict[str, Any]]:
+        """Settings of what was drawn in the picture as it stands; of what a new face has replaced nothing is left."""
+        edits = [*self._earlier, *([self.result.settings] if self.result else [])]
+        return edits[max([place for place, each in enumerate(edits) if "from_nothing" in each], default=0) :]
 
     def difference(self, folder: Path) -> Event:
         """Write the chosen result less the picture that it was drawn in."""
@@ -458,13 +519,22 @@ class Session:
         note = f"{found.pixels} pixels changed, by up to {found.largest} of 255: that much is white."
         return self.event("file", path=str(path), name=path.name, note=note)
 
-    def film(self, form: Any, region: bool, folder: Path) -> Event:
-        """Write the steps of the chosen result as a film, of the redrawn region or of the whole picture."""
-        result = self._chosen()
-        data = result.trail.film(result.frame, result.choice, str(form), region)
+    def film(self, form: Any, region: bool, folder: Path, asked: int) -> Iterator[Event]:
+        """Write the steps of the chosen result as a film, of the redrawn region or of the whole picture; it is told how far
+        that is. ``asked`` is the page's number for it, by which it can be abandoned."""
+        result, shown = self._chosen(), []
+        total, pictures = result.trail.film(result.frame, result.choice, str(form), region)
+        for picture in pictures:
+            if not self.waits_for("film", asked):
+                return
+            shown.append(picture)
+            yield self.event("filming", step=len(shown), total=total)
+        data = encode(shown, str(form))
+        if not self.waits_for("film", asked):
+            return
         path = self._file(folder, f"sundae-{result.settings['seed']}.{form}")
         path.write_bytes(data)
-        return self.event("file", path=str(path), name=path.name, note="")
+        yield self.event("file", path=str(path), name=path.name, note="")
 
     def _chosen(self) -> Result:
         """The result, its choice as it is now."""
@@ -494,6 +564,13 @@ class Session:
 
     def event(self, kind: str, **fields: Any) -> Event:
         return self._numbers.event(kind, **fields)
+
+
+def prepare(inpainter: Inpainter, picture: Picture, mask: np.ndarray) -> Prepared:
+    """A picture of the model's own size that is painted over everywhere is drawn as any picture from nothing."""
+    if picture.size == inpainter.model.size and mask.all():
+        return dataclasses.replace(blank(inpainter.model), picture=picture)
+    return inpainter.prepare(picture, mask)
 
 
 def save_png(image: Any, path: Path, picture: Picture, edits: list[dict[str, Any]]) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from sundae import films
@@ -42,8 +43,8 @@ class Trail:
             state[self._hidden] = torch.from_numpy(tokens[sample].astype(np.int64)).to(last)
             yield state
 
-    def film(self, frame: Frame, sample: int, form: str, region: bool) -> bytes:
-        """The run as a film; ``frame`` is its last.
+    def film(self, frame: Frame, sample: int, form: str, region: bool) -> tuple[int, Iterator[Image]]:
+        """How many pictures a film of the run has, and the pictures, decoded as they are fetched; ``frame`` is its last.
 
         Raises:
             ValueError: if it was too large to be kept, or as :func:`sundae.film`.
@@ -52,4 +53,4 @@ class Trail:
             raise ValueError("This was too large for a film.")
         films.check_format(form)
         states = self.states(frame.step.tokens[sample], sample)
-        return films.encode(list(films.pictures(frame.prepared, states, region)), form)
+        return len(self._steps), films.pictures(frame.prepared, states, region)

@@ -1,4 +1,4 @@
-// What concerns the picture as a whole: a new one, a wider one, and three ways to see it as the model does.
+// What concerns the picture as a whole: a new face, a wider picture, and three ways to see it as the model does.
 
 const SIGHTS = {
   seen: 'What the model sees',
@@ -6,16 +6,11 @@ const SIGHTS = {
   strip: 'From this face to another',
 };
 const sight = find('.sight');
-let asked = 0; // sights that have been asked for: what is awaited is the last
+let asked = 0; // sights that have been asked for
+let awaited = false; // the last of them is not done
 
 const wholeActions = {
-  // With every pixel hidden, nothing of the picture is looked at.
-  new() {
-    setMode('paint');
-    state.anew = true;
-    change(() => mask.set(new Uint8Array(mask.canvas.width * mask.canvas.height).fill(1)));
-    press('redraw');
-  },
+  new: () => trigger('blank', { model: picker.model, again: state.source !== null }),
   extend() {
     const margins = {};
     for (const field of document.querySelectorAll('[data-margin]')) margins[field.dataset.margin] = Number(field.value);
@@ -26,8 +21,21 @@ const wholeActions = {
   strip: () => look('strip'),
 };
 
+// There is a picture of the model's size. With every pixel hidden, nothing of it is looked at.
+function drawAnew(event) {
+  if (state.busy) return;
+  picker.learn(event.grids);
+  if (picker.model === null) picker.pick(event.model);
+  setMode('paint');
+  state.anew = true;
+  change(() => mask.set(new Uint8Array(mask.canvas.width * mask.canvas.height).fill(1)));
+  press('redraw');
+}
+
 function look(what) {
+  abandonSight();
   asked += 1;
+  awaited = true;
   sight.querySelector('h2').textContent = t(SIGHTS[what]);
   sight.querySelector('p').textContent = what === 'strip' ? t('Drawing; this takes a while') : t('Looking');
   sight.querySelector('img').hidden = sight.querySelector('a').hidden = true;
@@ -35,11 +43,21 @@ function look(what) {
   trigger('sight', { what, model: picker.model, asked });
 }
 
+// Nobody waits for it any more: others wait for the model.
+function abandonSight() {
+  if (awaited) trigger('abandon', { what: 'sight', number: asked });
+  awaited = false;
+}
+
+sight.addEventListener('close', () => { if (!sight.open) abandonSight(); });
+
 function showSight(event) {
   if (!sight.open || event.asked !== asked) return;
+  awaited = !event.done;
   const [image, link] = [sight.querySelector('img'), sight.querySelector('a')];
   sight.querySelector('p').textContent = event.text;
-  image.hidden = link.hidden = !event.url;
+  image.hidden = !event.url;
+  link.hidden = awaited || !event.url;
   if (!event.url) return;
   image.src = link.href = event.url;
   image.alt = t(SIGHTS[event.what]);
@@ -48,7 +66,7 @@ function showSight(event) {
 
 // Called when gradio could not have it looked at.
 function sightFailed() {
-  if (sight.open && sight.querySelector('img').hidden) sight.querySelector('p').textContent = notTaken();
+  if (sight.open && awaited) sight.querySelector('p').textContent = notTaken();
 }
 
 // The rim of a picture that was extended: all but the box [left, top, width, height] of what it was.

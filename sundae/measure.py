@@ -14,7 +14,8 @@ from sundae import image as images
 from sundae.bundles import Model
 from sundae.image import Picture
 from sundae.pipeline import model_tokens, prior_of
-from sundae.priors.contract import PASSES
+from sundae.priors.contract import PASSES, Prior
+from sundae.priors.likelihood import bits_per_token
 
 HEAT = 0.65  # share of the heat in a map, beside the picture's grey
 
@@ -55,10 +56,18 @@ def bits(model: Model, image: Any, seed: int = 0, passes: int = PASSES) -> Bits:
         ValueError: for a tokenizer alone, an unusable picture, a bad seed or ``passes`` below 1.
     """
     prior, tokens = prior_of(model), see(model, image)
-    hidden = torch.ones(tokens.shape[:3], dtype=torch.bool, device=tokens.device)
-    per_token = float(prior.bits(tokens, hidden, [seed], passes))
-    pixels = hidden.numel() * model.downsample_factor**2
+    return counted(model, tokens, float(prior.bits(tokens, everywhere(tokens), [seed], passes)))
+
+
+def counted(model: Model, tokens: Tensor, per_token: float) -> Bits:
+    """So many bits for each of the tokens."""
+    pixels = everywhere(tokens).numel() * model.downsample_factor**2
     return Bits(per_token, per_token * tokens.numel() / (3 * pixels), tokens.numel())
+
+
+def everywhere(tokens: Tensor) -> Tensor:
+    """bool ``(1, h, w)``: every cell of a grid hidden."""
+    return torch.ones(tokens.shape[:3], dtype=torch.bool, device=tokens.device)
 
 
 def surprise_map(model: Model, image: Any, seed: int = 0, passes: int = PASSES) -> SurpriseMap:
@@ -70,8 +79,23 @@ def surprise_map(model: Model, image: Any, seed: int = 0, passes: int = PASSES) 
     """
     prior, picture = prior_of(model), image if isinstance(image, Picture) else images.load_picture(image)
     tokens = see(model, picture)
-    hidden = torch.ones(tokens.shape[:3], dtype=torch.bool, device=tokens.device)
-    surprise = prior.surprise(tokens, hidden, [seed], passes)[0].cpu()
+    return drawn(picture, prior.surprise(tokens, everywhere(tokens), [seed], passes)[0].cpu())
+
+
+def bits_and_map(model: Model, image: Any, seed: int = 0, passes: int = PASSES) -> tuple[Bits, SurpriseMap]:
+    """What :func:`bits` and :func:`surprise_map` give, asked for once where the one is the mean of the other: of a prior
+    that counts its bits in its own way (absorbing diffusion) both are asked for."""
+    prior, picture = prior_of(model), image if isinstance(image, Picture) else images.load_picture(image)
+    if type(prior).bits is not Prior.bits:
+        return bits(model, picture, seed, passes), surprise_map(model, picture, seed, passes)
+    tokens = see(model, picture)
+    surprise = prior.surprise(tokens, everywhere(tokens), [seed], passes)
+    per_token = float(bits_per_token(surprise, everywhere(tokens)))
+    return counted(model, tokens, per_token), drawn(picture, surprise[0].cpu())
+
+
+def drawn(picture: Picture, surprise: Tensor) -> SurpriseMap:
+    """The map of bits per token ``(h, w)`` over a picture."""
     low, high = float(surprise.min()), float(surprise.max())
     heat = heat_colours()[((surprise - low) / max(high - low, 1e-9) * 255).round().long().numpy()]
     cells = np.asarray(Image.fromarray(heat).resize(picture.size, Image.Resampling.NEAREST), np.float32)

@@ -194,10 +194,11 @@ class Prepared:
 
     def settings(self, config: SamplerConfig, seed: int) -> dict[str, Any]:
         """What is needed to make a result again from the same picture and mask, as plain JSON: stored in the
-        PNGs that are saved."""
+        PNGs that are saved. Where nothing of the picture was looked at it says so: "from_nothing"."""
         model = {"model": self.model.name, "hash": self.model.hash, "version": __version__}
         edges = {"grow": self.grow, "feather": self.feather, "mask_rule": self.mask_rule}
-        return {**model, "seed": seed, **asdict(config), **edges}
+        alone = {"from_nothing": True} if config.strength == 1 and self.mask.all() else {}
+        return {**model, "seed": seed, **asdict(config), **edges, **alone}
 
     @property
     def defaults(self) -> SamplerConfig:

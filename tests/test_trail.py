@@ -13,6 +13,7 @@ from tiny import tiny_model
 import sundae
 from page import trail
 from page.heat import Heat
+from sundae import films
 from sundae.pipeline import Frame
 
 HOLE = np.zeros((40, 60), bool)
@@ -42,7 +43,9 @@ def test_a_trail_gives_back_every_state(frames):
             assert torch.equal(frame.step.tokens[sample], state)
     hidden = int(frames[0].prepared.token_mask.sum())
     assert found.bytes == 5 * 2 * hidden * 2  # a byte for each code
-    assert found.film(frames[-1], 1, "gif", True) == sundae.film(frames, "gif", 1, True)
+    count, shown = found.film(frames[-1], 1, "gif", True)
+    assert count == 5
+    assert films.encode(list(shown), "gif") == sundae.film(frames, "gif", 1, True)
 
 
 def test_what_is_too_large_is_not_kept(frames, monkeypatch):

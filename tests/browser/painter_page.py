@@ -38,7 +38,7 @@ SHOWN = """() => {
 class PainterPage:
     """One tab. Points are in pixels of the picture."""
 
-    def __init__(self, context: BrowserContext, url: str) -> None:
+    def __init__(self, context: BrowserContext, url: str, ready: str = READY) -> None:
         self.context, self.url = context, url
         self.errors: list[str] = []
         self.strangers: list[str] = []
@@ -50,7 +50,7 @@ class PainterPage:
         self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
         self.page.on("request", lambda request: self._note_stranger(request.url))
         self.page.goto(url)
-        self.page.wait_for_selector(READY)
+        self.page.wait_for_selector(ready)
 
     def _note_stranger(self, url: str) -> None:
         if "/heartbeat/" in url:

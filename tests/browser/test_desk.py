@@ -467,3 +467,212 @@ def test_a_visitor_may_leave_while_the_mask_is_read(session, monkeypatch):
 def test_a_visitor_without_a_picture_is_told_to_be_lost(desk):
     """The page then sends the picture again; an answer about results would be none."""
     assert told(desk.use_as_input(None))["kind"] == "lost"
+
+
+# -- what takes long can be stopped ---------------------------------------------------------------------------
+
+
+class Counted(Shelf):
+    """A shelf that counts how often it was asked for a model."""
+
+    asked = 0
+
+    def __getitem__(self, index):
+        self.asked += 1
+        return super().__getitem__(index)
+
+
+def events(updates) -> list[dict]:
+    """What a handler posts to the page."""
+    return [event for _, update in updates for name, event in update.items() if name.startswith("slot")]
+
+
+@pytest.fixture
+def counting():
+    """A desk whose shelf counts."""
+    return Desk(Counted(["tiny"], loader=lambda _name, device: tiny_model()), [])
+
+
+def looked_at(image_url: str) -> np.ndarray:
+    data = base64.b64decode(image_url.partition(",")[2])
+    return pixels(Image.open(io.BytesIO(data)))
+
+
+def as_jpeg(image) -> np.ndarray:
+    with Image.open(io.BytesIO(jpeg_bytes(pixels(image), quality=92))) as shown:
+        return pixels(shown)
+
+
+@pytest.mark.parametrize("what", ["seen", "surprise"])
+def test_what_a_sight_shows_is_what_the_library_gives(counting, session, what):
+    (event,) = events(counting.see(session, what, 0, 1))
+    expected = {
+        "seen": lambda: sundae.reconstruct(tiny_model(), session.picture)[1],
+        "surprise": lambda: sundae.surprise_map(tiny_model(), session.picture).image,
+    }[what]()
+    assert np.array_equal(looked_at(event["url"]), as_jpeg(expected))
+    assert (event["done"], event["asked"]) == (True, 1)
+
+
+def test_a_sight_is_of_the_chosen_result(counting, session):
+    job = redraw(session, candidates=2)[-1]["job"]
+    session.adopt(job, 1)
+    (event,) = events(counting.see(session, "seen", 0, 1))
+    _, expected = sundae.reconstruct(tiny_model(), session.result.frame.image(1))
+    assert np.array_equal(looked_at(event["url"]), as_jpeg(expected))
+
+
+def test_a_strip_tells_each_panel(counting, session):
+    found = events(counting.see(session, "strip", 0, 4))
+    assert [event["text"] for event in found[:5]] == [f"Panel {i} of 6" for i in range(1, 6)]
+    assert [event["done"] for event in found] == [False] * 5 + [True]
+    assert {event["asked"] for event in found} == {4}
+
+
+STOPS = {
+    "closed": lambda desk, session: desk.abandon(session, "sight", 1),
+    "another is asked for": lambda desk, session: desk.abandon(session, "sight", 3),
+    "another picture": lambda desk, session: session.start_with(load_picture(noise(3)), "Another"),
+    "left": lambda desk, session: session.close(),
+}
+
+
+@pytest.mark.parametrize("how", STOPS)
+def test_a_sight_stops_within_a_step(counting, session, monkeypatch, how):
+    running, steps, sample = counting.see(session, "strip", 0, 1), [], type(tiny_model().prior).sample
+
+    def slow(*given, **named):
+        for step in sample(*given, **named):
+            steps.append(step)
+            if len(steps) == 4:
+                STOPS[how](counting, session)
+            yield step
+
+    monkeypatch.setattr(type(tiny_model().prior), "sample", slow)
+    assert [event["text"] for event in events(running)] == ["Panel 1 of 6"]
+    assert len(steps) == 4
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_sight_that_nobody_waits_for_never_begins(counting, session, number):
+    counting.abandon(session, "sight", number)
+    assert list(counting.see(session, "surprise", 0, 1)) == []
+    assert counting.shelf.asked == 0
+    counting.abandon(session, "sight", 1)  # the posts overtook each other
+    assert len(events(counting.see(session, "seen", 0, number + 1))) == 1
+    session.close()
+    assert list(counting.see(session, "seen", 0, 9)) == []
+
+
+def test_a_film_is_counted_and_stops_within_a_picture(counting, session, tmp_path):
+    redraw(session, steps=3)
+    told = events(counting.film(session, "gif", True, 1))
+    assert [(event["step"], event["total"]) for event in told[:-1]] == [(i, 4) for i in range(1, 5)]
+    assert Path(told[-1]["path"]).stat().st_size > 100
+    Path(told[-1]["path"]).unlink()
+    running = counting.film(session, "gif", True, 2)
+    next(running)
+    counting.abandon(session, "film", 3)
+    assert list(running) == []
+    assert list(counting.film(session, "gif", True, 3)) == []  # which was waiting
+    assert not list(counting.folder.rglob("*.gif"))
+    assert len(events(counting.film(session, "gif", True, 4))) == 5
+
+
+@pytest.mark.parametrize("number", [None, 0, "1", 1.5, [], 2**53])
+def test_numbers_that_no_page_counts_to_are_refused(counting, session, number):
+    redraw(session)
+    for answers in (counting.see(session, "seen", 0, number), counting.film(session, "gif", True, number)):
+        (event,) = events(answers)
+        assert event["kind"] == "note"
+        assert event["note"].startswith("The number must be a whole number")
+    assert events([counting.abandon(session, "sight", number)])[0]["kind"] == "note"
+    for what in (None, [], "redraw"):
+        assert events([counting.abandon(session, what, 1)])[0]["note"].startswith("Only a sight or a film")
+
+
+# -- new faces -----------------------------------------------------------------------------------------------
+
+
+def everything(size) -> str:
+    return posted(Image.new("L", size, 255))
+
+
+def draw_anew(session, seed: int = 7, candidates: int = 1) -> list[dict]:
+    order = session.order(everything(session.picture.size), seed, 2, candidates)
+    return list(session.redraw(Inpainter(tiny_model()), order))
+
+
+def test_a_new_face_is_drawn_at_the_models_size_as_the_library_draws_it(counting, session, tmp_path):
+    (event,) = events([counting.blank(session, None, True)])
+    assert (event["kind"], event["way"], event["model"]) == ("picture", "blank", 0)
+    assert session.picture.size == tiny_model().size == (32, 32)
+    draw_anew(session, candidates=2)
+    image, settings = downloaded(session, tmp_path)
+    *_, last = sundae.generate(tiny_model(), [7], SamplerConfig(steps=2))
+    assert np.array_equal(image, pixels(last.image()))
+    assert settings == last.prepared.settings(SamplerConfig(steps=2), 7)
+    assert settings["from_nothing"] is True
+
+
+def test_a_picture_of_the_models_size_stays_under_a_new_face_unless_it_has_other_colours(counting, tmp_path):
+    for mode, kind in (("RGB", "anew"), ("L", "picture"), ("RGBA", "picture")):
+        session = Session()
+        session.start_with(load_picture(noise(size=(32, 32)).convert(mode)), "Noise")
+        (event,) = events([counting.blank(session, 0, True)])
+        assert event["kind"] == kind
+        draw_anew(session)
+        *_, last = sundae.generate(tiny_model(), [7], SamplerConfig(steps=2))
+        assert np.array_equal(downloaded(session, tmp_path)[0], pixels(last.image()))
+
+
+def test_without_a_picture_the_first_model_draws_and_a_lost_one_is_told(tmp_path):
+    shelf = shelf_of(tiny_model(), flat_model(0.6))
+    desk, session = Desk(shelf, []), Session()
+    assert events([desk.blank(session, None, True)])[0]["kind"] == "lost"
+    (event,) = events([desk.blank(session, None, False)])
+    assert (event["model"], event["former"], event["size"]) == (0, 0, (32, 32))
+    assert shelf.calls == [0]
+    assert events([desk.blank(session, 5, False)])[0]["note"].startswith("The model must be")
+    draw_anew(session)
+    assert "earlier" not in downloaded(session, tmp_path)[1]
+    with pytest.raises(ValueError, match="no former picture"):
+        session.undo_use()
+
+
+def test_what_was_here_comes_back_after_a_new_face(counting, session, tmp_path):
+    picture = session.picture
+    for result in (False, True):
+        if result:
+            redraw(session, seed=1)
+            session.use_as_input()
+            redraw(session, seed=2)
+            picture, before = session.picture, downloaded(session, tmp_path)
+        (event,) = events([counting.blank(session, 0, True)])
+        assert (event["edits"], event["former"]) == (0, 2 if result else 1)
+        draw_anew(session)
+        assert "earlier" not in downloaded(session, tmp_path)[1]
+        job = session.result.job
+        back = session.undo_use()
+        assert (back["way"], back["edits"], back["former"]) == ("former", int(result), int(result))
+        assert session.picture is picture
+        if not result:
+            assert session.result is None
+        else:
+            again = downloaded(session, tmp_path)
+            assert np.array_equal(again[0], before[0])
+            assert again[1] == before[1]
+            assert again[1]["earlier"][0]["seed"] == 1
+    session.recall(job)
+    assert downloaded(session, tmp_path)[1]["from_nothing"]
+
+
+def test_of_what_a_new_face_has_replaced_nothing_is_told(tmp_path):
+    session = Session()
+    session.start_with(load_picture(noise(size=(32, 32))), "Noise")
+    for seed, anew in ((1, False), (2, True), (3, False)):
+        draw_anew(session, seed) if anew else redraw(session, seed)
+        session.use_as_input()
+    _, settings = downloaded(session, tmp_path)
+    assert (settings["seed"], [each["seed"] for each in settings["earlier"]]) == (3, [2])
+    assert "from_nothing" not in settings

@@ -295,6 +295,29 @@ def region_size(mask):
     return tuple(2 * round((side + 2 * rim) * scale / 2) for side in sides)
 
 
+def test_a_film_tells_how_far_it_is_and_can_be_stopped(tab):
+    """One that still waits for its turn too."""
+    tab.set_steps(64)
+    tab.page.locator(".stage").focus()
+    tab.press("i")
+    tab.redraw()
+    files, button = [], tab.page.locator("[data-save=film]")
+    tab.page.on("download", lambda file: files.append(file.suggested_filename))
+    tab.page.locator(".saving").evaluate("details => { details.open = true; }")
+    for stop in (lambda: tab.press("Escape"), lambda: tab.click("Cancel")):
+        button.click()
+        button.click()
+        tab.wait_for_text("#status", "Making the film: 2 of ")
+        stop()
+        tab.wait_for_text("#status", "Cancelled", 2)
+        assert within(20, lambda: tab.page.locator("#cancel").get_attribute("aria-disabled") == "true")
+        assert tab.text("#status") == "Cancelled"
+    assert files == []
+    button.click()
+    tab.wait_for_text("#status", "Done", 60)
+    assert within(5, lambda: len(files) == 1)
+
+
 def test_the_line_follows_a_thumb(visit):
     phone = visit("phone")
     phone.page.locator("#steps input[type=number]").fill("2")

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import time
+
 import numpy as np
 import pytest
-from painter_page import within
+from conftest import Visits, running
+from painter_page import PainterPage, within
+from PIL import Image
+from tiny import AUTOREGRESSIVE, tiny_autoregressive, tiny_tokenizer
+
+from sundae.checkpoint import save_bundle
 
 SQUARE = ((300, 300), (600, 600))
 
@@ -49,12 +58,60 @@ def test_a_sight_is_shown_and_told(tab, whole, button, says):
     assert not sight(tab).is_visible()
 
 
-def test_a_new_face_looks_at_nothing(tab, whole):
-    tab.set_steps(1)
+def draw_a_face(tab, whole) -> None:
     whole.get_by_text("Draw a new face", exact=True).click()
     tab.results += 1
     tab.wait_for_text("#status", f"Done {tab.results} ")
+
+
+def test_a_new_face_looks_at_nothing_and_what_was_here_comes_back(tab, whole):
+    """A picture without a result too, with what is painted on it."""
+    tab.set_steps(1)
+    undo, before = tab.page.locator("#undo-use"), tab.shown()
+    for redraws in (False, True):
+        tab.page.locator(".stage").focus()
+        tab.press("r")
+        tab.stroke(*SQUARE)
+        if redraws:
+            tab.redraw()
+        before, mask = tab.shown(), tab.mask()
+        draw_a_face(tab, whole)
+        assert tab.mask().all()
+        image, settings = tab.download()
+        assert image.size == (32, 32)  # the model's
+        assert settings["from_nothing"]
+        draw_a_face(tab, whole)  # in the picture that has this size already
+        pictures = tab.count("pictures")
+        undo.click()
+        tab.wait_for_count("pictures", pictures + 1)
+        assert np.array_equal(tab.shown(), before)
+        assert np.array_equal(tab.mask(), mask)
+        assert not undo.is_visible()
+    assert "from_nothing" not in tab.download()[1]
+
+
+def test_a_face_that_was_left_is_among_the_earlier_ones(tab, whole):
+    tab.set_steps(1)
+    for _ in range(2):
+        draw_a_face(tab, whole)
+    seed = tab.download()[1]["seed"]
+    tab.page.locator("#undo-use").click()
+    tab.wait_for_text("#status", "The former picture is back")
+    pictures = tab.count("pictures")
+    tab.page.locator(".past .thumbs button").first.click()
+    tab.wait_for_count("pictures", pictures + 1)
     assert tab.mask().all()
+    assert (tab.download()[1]["seed"], tab.download()[0].size) == (seed, (32, 32))
+
+
+def test_a_lost_picture_is_sent_again_before_a_new_face_takes_its_place(visit):
+    tab = visit()
+    tab.page.locator(".whole summary").click()
+    tab.lose_connection()
+    tab.page.locator("[data-whole=new]").click()
+    assert within(10, lambda: tab.count("recovered") == 1)
+    assert tab.shown().shape == (1024, 1024, 3)
+    tab.errors.clear()
 
 
 def test_an_extended_picture_keeps_its_pixels(tab, whole):
@@ -177,3 +234,122 @@ def test_enter_extends_and_redraws_nothing(tab, whole):
     assert tab.count("drawn") == before
     assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
     tab.press("Escape")
+
+
+# -- without a picture, and with a model that takes its time --------------------------------------------------
+
+SLOW = dataclasses.replace(AUTOREGRESSIVE, grid=(32, 32))  # 1024 cells, one after the other
+
+
+@pytest.fixture(scope="module")
+def bare_server(tmp_path_factory):
+    """Without examples."""
+    folder = tmp_path_factory.mktemp("bare-server")
+    (folder / "none").mkdir()
+    parts = {"tokenizer": tiny_tokenizer(), "prior": tiny_autoregressive(SLOW)}
+    save_bundle(folder / "slow-256", parts, {"licence": "none"})
+    with running(
+        folder, ["--model", str(folder / "slow-256"), "--examples", str(folder / "none")]
+    ) as started:
+        yield started
+
+
+@pytest.fixture
+def arrive(contexts, bare_server):
+    """Opens tabs, in which there is no picture yet."""
+    visits = Visits(bare_server, contexts)
+
+    def open_one(device: str = "desktop") -> PainterPage:
+        visits.tabs.append(PainterPage(contexts[device], bare_server.url, ".sundae"))
+        visits.tabs[-1].wait_for_text("#status", "Open a picture to begin")
+        visits.tabs[-1].page.locator(".whole summary").click()
+        return visits.tabs[-1]
+
+    yield open_one
+    visits.check()
+
+
+def in_blocks(image) -> np.ndarray:
+    """Means of 8 x 8 px, which a JPEG keeps."""
+    return np.asarray(image, float).reshape(32, 8, 32, 8, 3).mean((1, 3))
+
+
+@pytest.mark.parametrize("device", ["desktop", "phone"])
+def test_faces_are_drawn_without_a_picture_and_one_is_picked_on_the_stage(arrive, device):
+    tab = arrive(device)
+    page, grid = tab.page, tab.page.locator(".stage > .grid")
+    tab.set_steps(4)
+    page.locator("#candidates label").nth(3).click()
+    page.locator("[data-whole=new]").click()
+    page.wait_for_function("document.querySelector('.progress').textContent.startsWith('step 1')")
+    assert grid.is_visible()  # they can be watched
+    tab.wait_for_text("#status", "Done 1 ", 120)
+    faces = grid.locator("button")
+    boxes = [face.bounding_box() for face in faces.all()]
+    stage = page.locator(".stage").bounding_box()
+    assert len(boxes) == 4
+    assert len({(box["width"], box["height"]) for box in boxes}) == 1
+    assert boxes[0]["width"] > 0.4 * min(stage["width"], stage["height"])
+    assert all(box["y"] + box["height"] <= stage["y"] + stage["height"] + 1 for box in boxes)
+    if device == "desktop":
+        page.locator(".stage").focus()
+        tab.press("3")
+    else:
+        faces.nth(2).tap()
+    assert not grid.is_visible()
+    image, settings = tab.download()
+    assert (image.size, settings["seed"]) == ((256, 256), tab.seed() + 2)
+    assert settings["from_nothing"]
+    assert np.abs(in_blocks(tab.shown()) - in_blocks(image)).mean() < 4  # what is picked is shown
+    page.get_by_role("button", name="All at once").click()
+    assert grid.is_visible()
+    assert faces.nth(2).get_attribute("aria-pressed") == "true"
+    tab.press("Escape")
+    assert not grid.is_visible()
+    assert not tab.page.locator("#undo-use").is_visible()  # there was nothing before
+
+
+def test_faces_that_are_drawn_can_be_cancelled(arrive):
+    tab = arrive()
+    tab.page.locator("#candidates label").nth(1).click()
+    tab.page.locator("[data-whole=new]").click()
+    assert within(30, tab.page.locator(".stage > .grid").is_visible)
+    tab.press("Escape")
+    tab.wait_for_text("#status", "Cancelled", 5)
+    assert not tab.page.locator(".stage > .grid").is_visible()
+
+
+def a_picture() -> bytes:
+    buffer, noise = io.BytesIO(), np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    Image.fromarray(noise).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_strip_comes_bit_by_bit_and_stops_when_it_is_closed_or_another_picture_comes(arrive):
+    tab, other = arrive(), arrive()
+    for each in (tab, other):
+        each.drop("noise.png", a_picture())
+        each.wait_for_text("#status", "noise.png")
+    begun = time.monotonic()
+    tab.page.locator("[data-whole=strip]").click()
+    tab.wait_for_text(".sight p", "Kept of it: 100%", 120)
+    whole_strip = time.monotonic() - begun
+    assert sight(tab).locator("a").is_visible()
+    tab.press("Escape")
+    leave = {
+        "closed": lambda: tab.press("Escape"),
+        "another picture": lambda: tab.drop("other.png", a_picture()),
+        "tab closed": lambda: tab.page.close(),
+    }
+    for how, stop in leave.items():
+        tab.page.locator("[data-whole=strip]").click()
+        tab.wait_for_text(".sight p", "Panel 2 of 6", 60)
+        assert sight(tab).locator("img").is_visible()
+        assert not sight(tab).locator("a").is_visible()
+        other.page.locator("[data-whole=seen]").click()  # waits for the strip
+        stop()
+        begun = time.monotonic()
+        assert within(whole_strip, lambda: "dB PSNR" in other.text(".sight p"))
+        assert time.monotonic() - begun < max(1.5, whole_strip / 3), how
+        other.press("Escape")
+        assert how == "tab closed" or not sight(tab).is_visible()

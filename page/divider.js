@@ -1,7 +1,7 @@
 // Two ways to look without painting: 'divided' by a line, with the original to its left, and as a 'pair' of candidates
 // (pair.js). While either is on, nothing is painted and the tools for it are out of reach.
 
-const WHILE_LOOKING = ['zoomin', 'zoomout', 'fit', 'help', 'cancel', 'redraw', 'divide', 'pair'];
+const WHILE_LOOKING = ['zoomin', 'zoomout', 'fit', 'help', 'cancel', 'redraw', 'divide', 'pair', 'keep'];
 
 // mode: 'paint', 'divided' or 'pair'.
 function setMode(mode) {

@@ -159,19 +159,20 @@ function changed(what, run) {
   if (what === 'frame' && run.step === 1) setLook('none');
   if (what === 'stopped') setLook(run ? 'outline' : 'tint');
   if (what === 'choice' && run === player.finished) setStatus(doneText(run));
-  if (what === 'choice') showChoice(run);
+  if (what === 'choice') showPast();
   if (what === 'look') setStatus(run.step < run.frames.length ? lookText(run) : doneText(run));
   updateReplay(run);
   updateStrip(run);
   updatePairButton(run);
+  updateKeepButton(run);
   pair.draw();
   heat.draw(run);
 }
 
-function doneText(run) {
+function doneText(run, index = run.choice) {
   const done = run.done;
   const model = picker.label(run.model ?? picker.picked);
-  const told = { count: done.count, seconds: done.seconds.toFixed(1), seed: done.seeds[run.choice], steps: done.steps };
+  const told = { count: done.count, seconds: done.seconds.toFixed(1), seed: done.seeds[index], steps: done.steps };
   return t('Done {count} · {seconds} s · seed {seed} · {steps} steps{model}', { ...told, model: model && ` · ${model}` });
 }
 
@@ -292,6 +293,7 @@ const actions = {
   fit: () => (pair.on ? pair : view).fit(),
   divide: () => divide(),
   pair: () => showPair(),
+  keep: () => keepCandidate(),
   grow: () => change(() => resize(true)),
   shrink: () => change(() => resize(false)),
   cells: () => showCells(!cells.shown),
@@ -491,7 +493,7 @@ stage.addEventListener('wheel', (event) => {
 // ---- keys ----------------------------------------------------------------------------------------------
 
 const KEYS = {
-  s: 'divide', p: 'pair', b: 'brush', e: 'eraser', r: 'rectangle', l: 'lasso', g: 'cells', m: 'lastmask', '?': 'help', i: 'invert', delete: 'clear', backspace: 'clear', '[': 'smaller', ']': 'larger',
+  s: 'divide', p: 'pair', k: 'keep', b: 'brush', e: 'eraser', r: 'rectangle', l: 'lasso', g: 'cells', m: 'lastmask', '?': 'help', i: 'invert', delete: 'clear', backspace: 'clear', '[': 'smaller', ']': 'larger',
   '+': 'zoomin', '=': 'zoomin', '-': 'zoomout', '0': 'fit', enter: 'redraw', escape: 'cancel',
 };
 

@@ -48,7 +48,7 @@ def page_file(name: str) -> str:
 
 def painter(**settings: Any) -> gr.HTML:
     """The component. The server writes to it with ``post``; it triggers ``picture``, ``pick``, ``take``,
-    ``fit``, ``adopt``, ``recall``, ``forget``, ``extend``, ``sight``, ``film`` and
+    ``fit``, ``adopt``, ``keep``, ``recall``, ``forget``, ``extend``, ``sight``, ``film`` and
     ``difference``.
 
     A plain gr.HTML and not a subclass: gradio writes a stub file beside the source of every subclass.

@@ -137,6 +137,7 @@ def wire(
     canvas.take(desk.taken, session, shown, **stops, **EACH)
     canvas.fit(desk.fit, session, shown, **AT_ONCE, **EACH)
     canvas.adopt(desk.adopted, session, shown, **AT_ONCE, **EACH)
+    canvas.keep(desk.kept, session, shown, **AT_ONCE, **EACH)
     canvas.recall(desk.recalled, session, shown, **stops, **EACH)
     canvas.blank(desk.blanked, session, shown, **stops, **EACH)
     canvas.extend(desk.extended, session, shown, **AT_ONCE)

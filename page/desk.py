@@ -256,11 +256,20 @@ class Desk:
         session.abandon(what, whole_number(number, "The number", 1, MAX_TURN))
 
     def recalled(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
-        return self.recall(session, getattr(event, "job", None))
+        return self.recall(session, *(getattr(event, field, None) for field in ("job", "index", "turn")))
 
     @answered
-    def recall(self, session: Session, job: Any) -> Any:
-        return session.recall(job)
+    def recall(self, session: Session, job: Any, index: Any, turn: Any) -> Any:
+        if session.picture is None:
+            return session.event("lost")
+        return session.recall(job, index, whole_number(turn, "The turn", 0, MAX_TURN))
+
+    def kept(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
+        return self.keep(session, getattr(event, "job", None))
+
+    @answered
+    def keep(self, session: Session, job: Any) -> Any:
+        return session.keep(job)
 
     @answered
     def forget(self, session: Session) -> Any:
@@ -268,7 +277,7 @@ class Desk:
 
     @answered
     def download(self, session: Session) -> Any:
-        return session.download(self.folder)
+        return session.event("lost") if session.picture is None else session.download(self.folder)
 
     @answered
     def difference(self, session: Session) -> Any:

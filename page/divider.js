@@ -2,7 +2,7 @@
 // (pair.js), and as a 'grid' of all of them (grid.js). While one is on, nothing is painted and the tools for it are out
 // of reach.
 
-const WHILE_LOOKING = ['zoomin', 'zoomout', 'fit', 'help', 'cancel', 'redraw', 'divide', 'pair', 'grid'];
+const WHILE_LOOKING = ['zoomin', 'zoomout', 'fit', 'help', 'cancel', 'redraw', 'divide', 'pair', 'grid', 'keep'];
 
 // mode: 'paint', 'divided', 'pair' or 'grid'.
 function setMode(mode) {

@@ -87,7 +87,7 @@ const received = {
     cells.setPicture(event.size, event.inner);
     edges.clear();
     setBusy(false);
-    if (event.way === 'recalled') former = bringPastBack(event.job);
+    if (event.way === 'recalled') former = bringPastBack(event);
     if (former) bringBack(former);
     showPast();
     if (state.rest && event.way === 'used') mask.set(state.rest);
@@ -151,7 +151,7 @@ const received = {
   sight: showSight,
   filming,
   kept(event) {
-    keepOnly(event.jobs);
+    forgetPast(event.jobs);
   },
   stopped(event) {
     if (!state.busy && player.finished) return; // it was over before it could be stopped, and its result stands

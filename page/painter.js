@@ -162,20 +162,21 @@ function changed(what, run) {
   if (what === 'stopped') setLook(run ? 'outline' : 'tint');
   if (what === 'stopped' && grid.on) setMode('paint');
   if (what === 'choice' && run === player.finished) setStatus(doneText(run));
-  if (what === 'choice') showChoice(run);
+  if (what === 'choice') showPast();
   if (what === 'look') setStatus(run.step < run.frames.length ? lookText(run) : doneText(run));
   updateReplay(run);
   updateStrip(run);
   updatePairButton(run);
   grid.update(run);
+  updateKeepButton(run);
   pair.draw();
   heat.draw(run);
 }
 
-function doneText(run) {
+function doneText(run, index = run.choice) {
   const done = run.done;
   const model = picker.label(run.model ?? picker.picked);
-  const told = { count: done.count, seconds: done.seconds.toFixed(1), seed: done.seeds[run.choice], steps: done.steps };
+  const told = { count: done.count, seconds: done.seconds.toFixed(1), seed: done.seeds[index], steps: done.steps };
   return t('Done {count} · {seconds} s · seed {seed} · {steps} steps{model}', { ...told, model: model && ` · ${model}` });
 }
 
@@ -302,6 +303,7 @@ const actions = {
   divide: () => divide(),
   pair: () => showPair(),
   grid: () => showGrid(),
+  keep: () => keepCandidate(),
   grow: () => change(() => resize(true)),
   shrink: () => change(() => resize(false)),
   cells: () => showCells(!cells.shown),
@@ -504,7 +506,7 @@ stage.addEventListener('wheel', (event) => {
 // ---- keys ----------------------------------------------------------------------------------------------
 
 const KEYS = {
-  s: 'divide', p: 'pair', a: 'grid', b: 'brush', e: 'eraser', r: 'rectangle', l: 'lasso', g: 'cells', m: 'lastmask', '?': 'help', i: 'invert', delete: 'clear', backspace: 'clear', '[': 'smaller', ']': 'larger',
+  s: 'divide', p: 'pair', a: 'grid', k: 'keep', b: 'brush', e: 'eraser', r: 'rectangle', l: 'lasso', g: 'cells', m: 'lastmask', '?': 'help', i: 'invert', delete: 'clear', backspace: 'clear', '[': 'smaller', ']': 'larger',
   '+': 'zoomin', '=': 'zoomin', '-': 'zoomout', '0': 'fit', enter: 'redraw', escape: 'cancel',
 };
 

@@ -49,8 +49,8 @@ def page_file(name: str) -> str:
 
 def painter(**settings: Any) -> gr.HTML:
     """The component. The server writes to it with ``post``; it triggers ``picture``, ``pick``, ``take``,
-    ``fit``, ``adopt``, ``recall``, ``forget``, ``extend``, ``blank``, ``sight``,
-    ``film``, ``abandon`` and ``difference``.
+    ``fit``, ``adopt``, ``keep``, ``recall``, ``forget``, ``extend``, ``blank``,
+    ``sight``, ``film``, ``abandon`` and ``difference``.
 
     A plain gr.HTML and not a subclass: gradio writes a stub file beside the source of every subclass.
     """

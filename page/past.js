@@ -1,14 +1,14 @@
 // Earlier results of this visit: a row of thumbnails; a click brings one back with picture, mask, candidates and settings.
+// A run has one place in it, which follows the candidate that is chosen. Candidates that were kept stand beside it as they
+// are; while one of them is the chosen one, the run needs no other place.
 
 const THUMBS = 64; // px, before the screen's own scale
-const past = []; // { job, run, source, picked, hint, thumb }, the newest last
+const past = []; // { job, run, source, picked, hint, thumb, kept }, the newest last; kept: { index, thumb } of candidates
 
 // A result is finished.
 function remember(event) {
   const run = player.finished;
-  const thumb = newCanvas(1, 1);
-  player.drawThumb(thumb, run.choice, THUMBS);
-  past.push({ job: run.job, run, source: state.source, picked: picker.state, hint: state.hint, thumb });
+  past.push({ job: run.job, run, source: state.source, picked: picker.state, hint: state.hint, thumb: newCanvas(1, 1), kept: [] });
   keepOnly(event.kept);
 }
 
@@ -18,43 +18,109 @@ function keepOnly(jobs) {
   showPast();
 }
 
-function showPast() {
-  const row = find('.past');
-  row.hidden = past.length < 2;
-  row.querySelector('.thumbs').replaceChildren(...past.map(thumbButton).reverse());
+// All are cleared but the result that is here, and of that no candidate is kept apart.
+function forgetPast(jobs) {
+  for (const each of past) each.kept = [];
+  keepOnly(jobs);
+  updateKeepButton(player.run);
+  if (find('.past').hidden) stage.focus({ preventScroll: true }); // the button that was pressed is gone
 }
 
-function thumbButton(entry, index) {
+const keptOf = (entry, index) => entry?.kept.find((each) => each.index === index);
+
+// The row: of each run the candidates that are kept, then the chosen one.
+function showPast() {
+  const row = find('.past');
+  const here = past.find((each) => each.run === player.run && each.run === player.finished);
+  if (here) player.drawThumb(here.thumb, here.run.choice, THUMBS);
+  row.hidden = past.length < 2 && !past.some((each) => each.kept.length);
+  const byKeyboard = row.querySelector('.thumbs :focus-visible');
+  row.querySelector('.thumbs').replaceChildren(...past.flatMap(thumbButtons).reverse());
+  if (byKeyboard) row.querySelector('[aria-current=true]')?.focus({ preventScroll: true });
+}
+
+function thumbButtons(entry, place) {
+  const { run } = entry;
+  const number = place + 1;
+  const kept = entry.kept.map(({ index, thumb }) => {
+    const button = thumbButton(entry, index, thumb);
+    button.dataset.kept = index + 1;
+    button.setAttribute('aria-label', t('Bring candidate {candidate} of result {number} back', { candidate: index + 1, number }));
+    return button;
+  });
+  if (keptOf(entry, run.choice)) return kept;
+  const button = thumbButton(entry, run.choice, entry.thumb);
+  button.setAttribute('aria-label', t('Bring result {number} back', { number }));
+  return [...kept, button];
+}
+
+function thumbButton(entry, index, thumb) {
   const button = document.createElement('button');
   button.type = 'button';
-  button.title = doneText(entry.run);
-  button.setAttribute('aria-label', t('Bring result {number} back', { number: index + 1 }));
-  button.setAttribute('aria-current', String(entry.run === player.finished));
-  button.append(entry.thumb);
+  button.title = doneText(entry.run, index);
+  button.setAttribute('aria-current', String(entry.run === player.finished && index === entry.run.choice));
+  button.append(thumb);
   button.addEventListener('click', () => {
-    if (entry.run !== player.finished) trigger('recall', { job: entry.job });
+    if (button.getAttribute('aria-current') === 'false') recall(entry, index);
   });
   return button;
 }
 
-// Another candidate of an earlier result is in use.
-function showChoice(run) {
-  const entry = past.find((each) => each.run === run);
-  if (!entry) return;
-  player.drawThumb(entry.thumb, run.choice, THUMBS);
-  showPast();
+// Of the run that is here there is only another candidate to choose; anything else the server has to bring.
+function recall(entry, index) {
+  const { job, run } = entry;
+  if (run !== player.finished || state.busy) return trigger('recall', { job, index, turn: (state.turns += 1) });
+  setMode('paint');
+  choose(index);
+  fillSettings(settingsOf(run));
+  const bits = bitsOf(run.hard);
+  if (mask.bits().some((bit, i) => bit !== bits[i])) change(() => mask.set(bits)); // which can be undone
+  setLook('outline');
+  return undefined;
 }
 
 // The picture that a result was drawn in has arrived: put the rest beside it.
-function bringPastBack(job) {
+function bringPastBack({ job, index }) {
   const entry = past.find((each) => each.job === job);
   if (!entry) return null;
   const { width, height } = mask.canvas;
-  const { hard, settings, done: { seeds } } = entry.run;
-  const done = [{ kind: 'bits', packed: pack(bitsOf(hard)) }];
-  fillSettings({ ...settings, seed: seeds[0] });
+  const done = [{ kind: 'bits', packed: pack(bitsOf(entry.run.hard)) }];
+  entry.run.choice = index;
+  fillSettings(settingsOf(entry.run));
   setHint(entry.hint);
   return { ...entry, mask: { baked: newCanvas(width, height), done, undone: [] }, choice: entry.picked, look: 'outline' };
+}
+
+function settingsOf({ settings, done: { seeds } }) {
+  return { ...settings, seed: seeds[0] };
+}
+
+// ---- one of several candidates, kept -------------------------------------------------------------------------------
+
+// The candidate that is shown gets a place of its own.
+function keepCandidate() {
+  const run = player.finished;
+  if (!run) return sayNoResult();
+  if (run !== player.run) return sayBusy();
+  if (run.candidates < 2) return setMessage(t('There is a single candidate: it is kept as it is.'));
+  const entry = past.find((each) => each.run === run);
+  if (!entry) return setMessage(t('This result is not kept any more.'));
+  if (keptOf(entry, run.choice)) return announce(t('This candidate is kept already.'));
+  const thumb = newCanvas(1, 1);
+  player.drawThumb(thumb, run.choice, THUMBS);
+  entry.kept.push({ index: run.choice, thumb });
+  trigger('keep', { job: run.job });
+  showPast();
+  updateKeepButton(run);
+  return announce(t('Candidate {number} is kept.', { number: run.choice + 1 }));
+}
+
+function updateKeepButton(run) {
+  const button = find('[data-act=keep]');
+  const kept = keptOf(past.find((each) => each.run === run), run?.choice);
+  button.hidden = !run || run !== player.finished || run.candidates < 2;
+  button.setAttribute('aria-pressed', String(Boolean(kept)));
+  button.textContent = t(kept ? 'Kept' : 'Keep');
 }
 
 find('.past .forget').addEventListener('click', () => trigger('forget'));

@@ -90,6 +90,7 @@ class Past:
     trail: Trail
     earlier: list[dict[str, Any]]  # settings of the edits that are part of the picture
     choice: int
+    kept: bool = False  # one of its candidates, apart from the choice
 
     @property
     def pixels(self) -> int:
@@ -428,7 +429,12 @@ class Session:
         earlier = list(self._earlier)
         self._past.append(Past(result.job, prepared.model, prepared.picture, *about, earlier, result.choice))
         while len(self._past) > PAST or (len(self._past) > 1 and self._past_is_large):
-            self._past.pop(0)
+            self._past.pop(self._least)
+
+    @property
+    def _least(self) -> int:
+        """Place of the oldest result before the last of which no candidate is kept; if there is none, of the oldest."""
+        return next((place for place, past in enumerate(self._past[:-1]) if not past.kept), 0)
 
     @property
     def _past_is_large(self) -> bool:
@@ -436,22 +442,34 @@ class Session:
         trails = sum(past.trail.bytes for past in self._past)
         return sum(pictures.values()) > PAST_PIXELS or trails > PAST_TRAILS
 
-    def recall(self, job: Any) -> Event:
-        """An earlier result comes back with its picture, its mask and all its candidates."""
+    def keep(self, job: Any) -> None:
+        """A candidate of this result is kept: of those that can be brought back it is not the first to go."""
+        with self._lock:
+            for past in self._past:
+                past.kept = past.kept or past.job == job
+
+    def recall(self, job: Any, index: Any = None, turn: int | None = None) -> Event:
+        """An earlier result comes back with its picture, its mask and all its candidates. The one of this ``index``
+        is chosen, else the one that was; what was chosen before, by its ``turn``, but arrives later, is ignored."""
         with self._lock:
             past = next((each for each in self._past if each.job == job), None)
             if past is None:
                 raise ValueError("This result is not kept any more.")
+            if index is not None:
+                past.choice = whole_number(index, "The candidate", 0, past.order.candidates - 1)
+            self._turn = max(self._turn, self._turn + 1 if turn is None else turn)
             result = past.result()
             self._former, self._earlier = [], list(past.earlier)
             event = self._show(past.picture, "recalled", "An earlier result is back")
             self.result = result
-            return {**event, "job": past.job}
+            return {**event, "job": past.job, "index": past.choice}
 
     def forget(self) -> Event:
         """Results before the one that is here are kept no longer."""
         with self._lock:
             self._past = [past for past in self._past if self.result and past.job == self.result.job]
+            for past in self._past:
+                past.kept = False
             return self.event("kept", jobs=[past.job for past in self._past])
 
     def _done(self, job: int, order: Order, frames: int, seconds: float) -> Event:

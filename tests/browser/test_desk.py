@@ -676,3 +676,41 @@ def test_of_what_a_new_face_has_replaced_nothing_is_told(tmp_path):
     _, settings = downloaded(session, tmp_path)
     assert (settings["seed"], [each["seed"] for each in settings["earlier"]]) == (3, [2])
     assert "from_nothing" not in settings
+
+
+# -- earlier results -----------------------------------------------------------------------------------------
+
+
+def test_an_earlier_result_comes_back_with_the_candidate_that_was_asked_for(session, tmp_path):
+    job = redraw(session, candidates=3)[-1]["job"]
+    session.adopt(job, 2, 1)
+    redraw(session, seed=50)
+    event = session.recall(job, 1, 3)
+    assert (event["way"], event["job"], event["index"]) == ("recalled", job, 1)
+    assert downloaded(session, tmp_path)[1]["seed"] == 8
+    session.adopt(job, 0, 2)  # chosen before, but told later
+    assert downloaded(session, tmp_path)[1]["seed"] == 8
+    session.adopt(job, 0, 4)
+    assert session.recall(job, None, 5)["index"] == 0, "the one that is chosen"
+    for index in (3, -1, "all"):
+        with pytest.raises(ValueError, match="The candidate must be"):
+            session.recall(job, index)
+
+
+def test_results_of_which_a_candidate_is_kept_are_the_last_to_go(session, monkeypatch):
+    monkeypatch.setattr(sessions, "PAST", 3)
+    jobs = [redraw(session, seed, candidates=2)[-1]["job"] for seed in (1, 2)]
+    session.keep(jobs[0])
+    jobs += [redraw(session, seed)[-1]["job"] for seed in (3, 4)]
+    assert [past.job for past in session._past] == [jobs[0], *jobs[2:]]
+    for job in jobs:
+        session.keep(job)
+    newest = redraw(session, 5)[-1]
+    assert newest["kept"] == [*jobs[2:], newest["job"]], "the oldest where all are kept, and never the newest"
+    assert session.forget()["jobs"] == [newest["job"]]
+
+
+def test_a_visitor_whose_results_are_lost_is_told_so(desk):
+    """And not that there is no picture yet: the page has one, and sends it again."""
+    assert told(desk.recall(None, 1, 0, 1))["kind"] == "lost"
+    assert told(desk.download(None))["kind"] == "lost"

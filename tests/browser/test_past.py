@@ -77,6 +77,185 @@ def test_cleared_results_are_gone(visit):
     tab.download()  # the result that is here stays
 
 
+# -- kept candidates -----------------------------------------------------------------------------------------
+
+
+def draw(tab, candidates=3, steps=2, corners=LEFT):
+    """A result of several candidates, in a mask of its own."""
+    tab.set_steps(steps)
+    tab.page.locator("#candidates label").nth(candidates - 1).click()
+    tab.page.locator(".stage").focus()
+    tab.press("Delete")
+    paint(tab, corners)
+    tab.redraw()
+
+
+def row(tab):
+    """Of each entry, the newest first: its kept candidate, or 0 for the run's own, and whether it is the one here."""
+    script = "buttons => buttons.map((each) => [Number(each.dataset.kept ?? 0), each.getAttribute('aria-current') === 'true'])"
+    return [tuple(entry) for entry in earlier(tab).evaluate_all(script)]
+
+
+def keep_button(tab):
+    return tab.page.locator("[data-act=keep]")
+
+
+def test_kept_candidates_stay_beside_the_one_that_is_chosen(visit):
+    tab = visit()
+    assert keep_button(tab).is_hidden()
+    draw(tab)
+    assert not earlier(tab).first.is_visible()
+    tab.click("Keep")
+    assert earlier(tab).first.is_visible(), "also where there is a single run"
+    assert row(tab) == [(1, True)], "one place for what is chosen and kept"
+    tab.press("2")
+    assert row(tab) == [(0, True), (1, False)]
+    assert keep_button(tab).text_content() == "Keep"
+    tab.press("k")
+    assert row(tab) == [(2, True), (1, False)]
+    assert (keep_button(tab).text_content(), keep_button(tab).get_attribute("aria-pressed")) == (
+        "Kept",
+        "true",
+    )
+    tab.press("k")
+    assert row(tab) == [(2, True), (1, False)], "once is enough"
+    assert tab.text(".spoken") == "This candidate is kept already."
+    assert tab.page.locator(".message").is_hidden()
+    labels = earlier(tab).evaluate_all("buttons => buttons.map((each) => each.getAttribute('aria-label'))")
+    assert labels == ["Bring candidate 2 of result 1 back", "Bring candidate 1 of result 1 back"]
+    tab.press("3")
+    assert row(tab) == [(0, True), (2, False), (1, False)]
+
+
+def test_a_kept_candidate_comes_back_with_its_run(visit):
+    tab = visit()
+    draw(tab)
+    seed, mask = tab.seed(), tab.mask()
+    tab.press("2")
+    saved, about = tab.download()
+    shown = tab.shown()
+    tab.press("k")
+    tab.press("3")
+    tab.click("Load example 2")
+    tab.wait_for_count("pictures", 2)
+    draw(tab, candidates=2, steps=1, corners=RIGHT)
+    assert row(tab) == [(0, True), (0, False), (2, False)]
+    tab.page.get_by_label("Bring candidate 2 of result 1 back").click()
+    tab.wait_for_count("pictures", 3)
+    assert row(tab) == [(0, False), (2, True)]
+    again, told = tab.download()
+    assert np.array_equal(np.asarray(again), np.asarray(saved))
+    assert told == about
+    assert np.array_equal(tab.shown(), shown)
+    assert np.array_equal(tab.mask(), mask)
+    assert (tab.seed(), tab.page.locator("#steps input[type=number]").input_value()) == (seed, "2")
+    assert tab.page.locator("#candidates input:checked").input_value() == "3"
+    assert tab.page.locator(".candidate").nth(1).get_attribute("aria-pressed") == "true"
+
+
+def test_a_kept_candidate_of_the_run_that_is_here_is_chosen_at_once(tab):
+    draw(tab)
+    mask, pictures = tab.mask(), tab.count("pictures")
+    tab.press("2")
+    tab.press("k")
+    tab.press("1")
+    paint(tab, RIGHT)
+    tab.set_steps(7)
+    earlier(tab).nth(1).click()
+    assert tab.count("pictures") == pictures
+    assert np.array_equal(tab.mask(), mask)
+    assert tab.page.locator("#steps input[type=number]").input_value() == "2"
+    assert tab.download()[1]["seed"] == tab.seed() + 1
+    tab.page.locator(".stage").focus()
+    tab.press("Control+z")
+    assert tab.mask().sum() > mask.sum(), "what was painted meanwhile is not lost"
+
+
+def test_what_is_kept_while_another_job_runs_stops_that_and_comes_back(tab):
+    draw(tab)
+    tab.press("2")
+    tab.press("k")
+    tab.press("1")
+    seed, pictures = tab.seed(), tab.count("pictures")
+    tab.set_steps(64)
+    tab.click("Redraw")
+    tab.wait_for_count("drawn", 2)
+    tab.press("k")
+    tab.wait_for_text(".message p", "The redraw is not done yet")
+    earlier(tab).nth(1).click()
+    tab.wait_for_count("pictures", pictures + 1)
+    assert tab.download()[1]["seed"] == seed + 1
+    assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
+
+
+def test_a_single_candidate_need_not_be_kept(tab):
+    draw(tab, candidates=1)
+    before = row(tab)
+    assert keep_button(tab).is_hidden()
+    tab.press("k")
+    tab.wait_for_text(".message p", "There is a single candidate")
+    assert row(tab) == before
+
+
+def test_clearing_leaves_the_result_that_is_here_and_keeps_no_candidate(visit):
+    tab = visit()
+    for _ in range(2):
+        draw(tab, candidates=2)
+        tab.press("k")
+    tab.press("2")
+    saved = tab.download()[1]
+    assert row(tab) == [(0, True), (1, False), (1, False)]
+    tab.page.get_by_role("button", name="Clear", exact=True).click()
+    assert within(5, lambda: row(tab) == [(0, True)])
+    assert not earlier(tab).first.is_visible()
+    assert keep_button(tab).get_attribute("aria-pressed") == "false"
+    assert tab.page.evaluate("document.activeElement.className") == "stage"
+    assert tab.download()[1] == saved
+    tab.press("k")
+    assert row(tab) == [(2, True)]
+
+
+def test_kept_candidates_go_with_a_lost_connection(visit):
+    tab = visit()
+    draw(tab, candidates=2)
+    tab.press("k")
+    tab.press("2")
+    tab.click("Load example 2")
+    tab.wait_for_count("pictures", 2)
+    tab.lose_connection()
+    earlier(tab).nth(1).click()
+    tab.wait_for_text(
+        ".message p", "The connection was lost, and the result with it; the picture is here again"
+    )
+    assert row(tab) == []
+    assert tab.page.locator(".past").is_hidden()
+
+
+def test_candidates_are_kept_and_brought_back_by_keyboard_and_on_a_phone(visit):
+    tab = visit("phone")
+    tab.page.set_viewport_size({"width": 360, "height": 740})
+    draw(tab, candidates=8)
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360
+    for number in range(1, 9):
+        tab.press(str(number))
+        keep_button(tab).focus()
+        tab.press("Enter")
+    assert row(tab) == [(8, True), *((number, False) for number in range(7, 0, -1))]
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360
+    for button in (keep_button(tab), tab.page.locator(".past .forget")):
+        assert button.bounding_box()["height"] >= 40
+    keep_button(tab).focus()
+    for _ in range(3):
+        tab.press("Tab")
+    tab.press("Enter")
+    assert [number for number, here in row(tab) if here] == [6]
+    focused = "document.activeElement.getAttribute('aria-label')"
+    assert tab.page.evaluate(focused) == "Bring candidate 6 of result 1 back"
+
+
+# -- settings inside a saved picture -------------------------------------------------------------------------
+
+
 def test_settings_come_back_with_a_saved_picture(visit):
     tab = visit()
     tab.page.locator(".more:not(.whole) summary").click()

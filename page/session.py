@@ -72,7 +72,11 @@ class Result:
     def settings(self) -> dict[str, Any]:
         """What makes the chosen candidate again, given the same picture and mask."""
         settings = self.frame.prepared.settings(self.config, self.order.seeds[self.choice])
-        return settings if self.began is None else {**settings, "began_with": self.began}
+        if self.began is None:
+            return settings
+        if self.began.get("from_nothing") and self.frame.prepared.everything:
+            settings["from_nothing"] = True
+        return {**settings, "began_with": self.began}
 
 
 @dataclasses.dataclass
@@ -505,6 +509,6 @@ def save_png(image: Any, path: Path, picture: Picture, edits: list[dict[str, Any
     try:
         return save_picture(image, path, picture, inside, overwrite=True)
     except ValueError:
-        plain = load_picture(load_picture(image).rgb)
+        plain = dataclasses.replace(load_picture(load_picture(image).rgb), generated=picture.generated)
         save_picture(plain.image, path, plain, inside, overwrite=True)
         return [f"PNG cannot hold {image.mode} colours, so the file is RGB."]

@@ -194,10 +194,16 @@ class Prepared:
 
     def settings(self, config: SamplerConfig, seed: int) -> dict[str, Any]:
         """What is needed to make a result again from the same picture and mask, as plain JSON: stored in the
-        PNGs that are saved."""
+        PNGs that are saved. ``from_nothing`` is there if nothing of the picture was kept or varied."""
         model = {"model": self.model.name, "hash": self.model.hash, "version": __version__}
         edges = {"grow": self.grow, "feather": self.feather, "mask_rule": self.mask_rule}
-        return {**model, "seed": seed, **asdict(config), **edges}
+        drawn = {"from_nothing": True} if config.strength == 1 and self.everything else {}
+        return {**model, "seed": seed, **asdict(config), **edges, **drawn}
+
+    @property
+    def everything(self) -> bool:
+        """Whether the whole picture is hidden."""
+        return bool(self.mask.all())
 
     @property
     def defaults(self) -> SamplerConfig:

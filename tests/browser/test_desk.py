@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from marks import DRAWN, EDITED, mark_of
 from PIL import Image
 from tiny import flat_model, save_flat_bundle, save_tiny_bundle, tiny_model, tiny_tokenizer
 
@@ -307,6 +309,37 @@ def test_page_and_command_line_store_the_same_settings(session, tmp_path):
         assert json.loads(image.info["sundae"]) == settings
         assert np.array_equal(pixels(image), by_page)
     assert {"model", "hash", "version", "seed", "steps", "grow", "feather", "mask_rule"} <= set(settings)
+
+
+def test_what_was_drawn_from_nothing_says_so_and_stays_so(tmp_path):
+    size, session = (32, 32), Session()
+
+    def mark():
+        return mark_of(session.download(tmp_path)["path"])
+
+    def drawn(mask, **more):
+        list(session.redraw(Inpainter(tiny_model()), session.order(posted(mask), 7, 2, 1, more)))
+        return mark()
+
+    everything = Image.new("L", size, 255)
+    session.start_with(load_picture(noise(size=size)), "Noise")
+    assert drawn(hole(size)) == EDITED
+    assert drawn(everything, strength=0.5) == EDITED
+    assert drawn(everything) == DRAWN
+    assert drawn(hole(size), of="result", strength=0.5) == EDITED  # around it is the upload again
+    assert drawn(everything) == DRAWN
+    assert drawn(everything, keep_going=True) == DRAWN
+    session.use_as_input()
+    assert mark() == DRAWN
+    assert drawn(hole(size)) == DRAWN
+    again = load_picture(Path(session.download(tmp_path)["path"]))
+    session.start_with(again, "Again")
+    assert drawn(hole(size)) == DRAWN
+    odd = dataclasses.replace(again, image=again.image.convert("CMYK"))
+    session.start_with(odd, "In colours that no PNG holds")
+    assert drawn(hole(size)) == DRAWN
+    session.start_with(load_picture(noise(size=size)), "Noise")
+    assert drawn(hole(size)) == EDITED
 
 
 # -- models --------------------------------------------------------------------------------------------------

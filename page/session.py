@@ -35,12 +35,13 @@ from sundae.bundles import Model
 from sundae.changes import difference
 from sundae.fit import Fit
 from sundae.image import Picture, extend_picture, load_picture, read_settings, resize_rgb, save_picture
-from sundae.pipeline import Frame, Inpainter, Prepared
+from sundae.pipeline import Frame, Inpainter, Prepared, ThinMask
 from sundae.sampler import SamplerConfig, SampleStep
 from sundae.window import Box
 
 SETTLED = 1e-3  # share of the cells that become noise before more steps: practically none
 ONCE = "This model draws every cell once, so there are no more steps to take: vary the last result instead, under More."
+THIN = "The mask covers no cell: paint more, or redraw the cells that it touches, under More settings."
 SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 MAX_RIM = 4096  # px on one side
 PAST, PAST_PIXELS = 12, 60_000_000  # results that can be brought back, and pixels of their pictures
@@ -99,7 +100,7 @@ class Past:
         return self.picture.rgb.size // 3
 
     def result(self) -> Result:
-        prepared = Inpainter(self.model).prepare(self.picture, self.order.mask)
+        prepared = Inpainter(self.model).prepare(self.picture, self.order.mask, **self.order.edges)
         frame = Frame(self.step, prepared)
         return Result(self.job, frame, self.order, self.config, self.trail, self.began, self.choice)
 
@@ -319,7 +320,10 @@ class Session:
     ) -> Generator[tuple[SamplerConfig, dict[str, Any] | None, Frame], None, None]:
         """What the model does for a job: decoded frames, each with the sampler's settings and, for a variation,
         those of the result that it began with."""
-        prepared = inpainter.prepare(picture, order.mask)
+        try:
+            prepared = inpainter.prepare(picture, order.mask, **order.edges)
+        except ThinMask:
+            raise ValueError(THIN) from None
         config, start = self._how(prepared, order)
         began = self.result.settings if start is not None and self.result else None
         with contextlib.closing(run(prepared, config, order.seeds, start, True)) as frames:

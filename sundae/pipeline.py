@@ -39,6 +39,10 @@ DEFAULT_FEATHER = 6  # px; the blend runs inside the hole
 CORRECTION_SCALE = 4  # model px per px of the colour correction
 
 
+class ThinMask(ValueError):
+    """Under the rule "all" a mask leaves no token to rewrite."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """One state of a run; decoded and composited at the upload's resolution when somebody looks."""
@@ -154,7 +158,7 @@ class Inpainter:
         pixel_mask = resize_mask(inside, target)
         token_mask = masks.token_mask(pixel_mask, self.model.downsample_factor, mask_rule)
         if not bool(token_mask.any()):
-            raise ValueError(
+            raise ThinMask(
                 "expected a mask that covers at least one whole token under the rule 'all', got a thinner one"
             )
         known = known_surroundings(picture.rgb[window.box.slices], inside, target)

@@ -1,6 +1,6 @@
 // The cells of the model's grid: which of them the mask makes it redraw. As sundae/window.py and masks.token_mask.
 
-const ERASED = 120; // ms between two looks at the mask while the eraser is down
+const PAUSE = 120; // ms between two looks at the whole mask while the pointer is down
 const FALLBACK = { resolution: 1024, cell: 32 }; // until the server has said what the model works with
 
 // The region [left, top, width, height] of a picture of ``size`` that the model works on for a hole [left, top, right,
@@ -100,7 +100,7 @@ class Cells {
     this.measure();
   }
 
-  // From the mask as it is: the window, and every cell in which a pixel is painted.
+  // From the mask as it is: the window, and every cell that is redrawn.
   measure() {
     if (this.shown) this.light();
     this.draw();
@@ -112,15 +112,21 @@ class Cells {
     const hole = extent(bits, width, height);
     if (!hole) return this.clear();
     this.window = this.windowOf(hole, width, height);
-    this.lit = touched(bits, width, this.edges(width, height));
+    this.lit = this.hidden(bits, width, height);
     return undefined;
   }
 
+  // A byte for each cell of the window: 1 where it is redrawn.
+  hidden(bits, width, height, rule = cellRule()) {
+    if (rule === 'any') return touched(bits, width, this.edges(width, height));
+    const { box, rows, columns, cell } = this.window;
+    return covered(bits, width, this.edges(width, height, { box, rows: rows * cell, columns: columns * cell }), cell);
+  }
+
   windowOf(hole, width, height) {
-    const [across, down] = [this.size[0] / width, this.size[1] / height];
-    const onPicture = hole.map((edge, i) => Math.ceil(edge * (i % 2 ? down : across)));
+    const onPicture = hole.map((edge, i) => Math.ceil((edge * this.size[i % 2]) / [width, height][i % 2])); // exact
     const { resolution, cell } = picker.grid ?? FALLBACK;
-    return marginWindow(this.size, onPicture, this.inner, resolution, cell);
+    return { ...marginWindow(this.size, onPicture, this.inner, resolution, cell), cell };
   }
 
   // Where the cells begin and end on the canvas, as far as they reach into the picture: pairs for columns and for rows.
@@ -139,10 +145,12 @@ class Cells {
 
   // The cells under a new piece of a stroke light up at once; the whole mask is looked at when the stroke ends. Most
   // pieces light none: then the canvas stays as it is, because to put a changed one on the screen costs a copy of it.
-  // With the first piece of all, and one that leaves the window, there is another window.
+  // With the first piece of all, and one that leaves the window, there is another window. Which cells are painted all
+  // over only the whole mask tells.
   brushed(from, to, radius) {
     if (!this.shown) return undefined;
     if (!this.window) return this.measure();
+    if (cellRule() === 'all') return this.soon();
     const before = this.lit.slice();
     const { width, height } = this.canvas;
     const { columns, rows } = this.edges(width, height);
@@ -164,13 +172,18 @@ class Cells {
     return undefined;
   }
 
-  // Which cells go dark only the whole mask tells: it is looked at now and then while the eraser is down.
+  // Which cells go dark only the whole mask tells, too.
   erased() {
-    if (!this.shown || this.timer) return;
+    if (this.shown) this.soon();
+  }
+
+  // The whole mask is looked at now and then while the pointer is down.
+  soon() {
+    if (this.timer) return;
     this.timer = setTimeout(() => {
       this.timer = 0;
       this.measure();
-    }, ERASED);
+    }, PAUSE);
   }
 
   draw() {
@@ -257,6 +270,22 @@ function touched(bits, width, { columns, rows }) {
         return;
       }
     }
+  }));
+  return lit;
+}
+
+// The same where all of its pixels are, as the model sees them: of these the edges are. One that shows several of the
+// canvas is painted if any of them is.
+function covered(bits, width, { columns, rows }, cell) {
+  const across = columns.length / cell;
+  const lit = new Uint8Array(across * (rows.length / cell)).fill(1);
+  const painted = ([top, bottom], [left, right]) => {
+    for (let y = top; y < bottom; y++) for (let x = left; x < right; x++) if (bits[y * width + x]) return true;
+    return false;
+  };
+  rows.forEach((row, y) => columns.forEach((column, x) => {
+    const at = Math.floor(y / cell) * across + Math.floor(x / cell);
+    if (lit[at] && !painted(row, column)) lit[at] = 0;
   }));
   return lit;
 }

@@ -18,6 +18,8 @@ MAX_STEPS = 64
 MAX_CANDIDATES = 8
 SMALLEST = 0.05  # of strength, temperature and proportion
 MAX_POSTED = 12_000_000  # characters of a mask's data URL
+MAX_FEATHER = 64  # px; the library's own limit is for other uses than a brush's stroke
+RULES = ("any", "all")
 PNG_URL = "data:image/png;base64,"
 
 
@@ -32,6 +34,9 @@ class Order:
     sampler: dict[str, float] = field(
         default_factory=dict
     )  # settings in the place of those that suit the prior
+    edges: dict[str, Any] = field(
+        default_factory=dict
+    )  # arguments of Inpainter.prepare in the place of its usual ones
     of_result: bool = (
         False  # a variation, below a strength of 1, is of the last result and not of the picture
     )
@@ -79,7 +84,20 @@ def more_settings(posted: Any) -> dict[str, Any]:
             number = share(posted[name], words, LARGEST[name])
             sampler |= dict.fromkeys(fields, number)
     of_result, keep_going = posted.get("of") == "result", posted.get("keep_going") is True
-    return {"sampler": sampler, "of_result": of_result, "keep_going": keep_going}
+    asked = {"sampler": sampler, "edges": edges(posted)}
+    return {**asked, "of_result": of_result, "keep_going": keep_going}
+
+
+def edges(posted: dict[str, Any]) -> dict[str, Any]:
+    """What was posted of the mask's edges: how soft they are, and which cells are redrawn."""
+    found: dict[str, Any] = {}
+    if "feather" in posted:
+        found["feather"] = whole_number(posted["feather"], "The soft edge", 0, MAX_FEATHER)
+    if "mask_rule" in posted:
+        if posted["mask_rule"] not in RULES:
+            raise ValueError(f"The redrawn cells must be one of {', '.join(RULES)}.")
+        found["mask_rule"] = posted["mask_rule"]
+    return found
 
 
 def share(value: Any, name: str, largest: float) -> float:

@@ -35,7 +35,7 @@ from page.sights import decibels
 from sundae.bundles import Model
 from sundae.image import Picture, load_picture, resize_rgb
 from sundae.masks import load_mask
-from sundae.pipeline import Frame, Inpainter, Prepared, blank
+from sundae.pipeline import DEFAULT_FEATHER, Frame, Inpainter, Prepared, blank
 from sundae.sampler import SamplerConfig
 
 log = logging.getLogger(__name__)
@@ -93,6 +93,9 @@ class Programs:
         temperature_end: float | None = None,
         proportion: float | None = None,
         previews: bool = False,
+        feather: int = DEFAULT_FEATHER,
+        grow: int = 0,
+        mask_rule: str = "any",
     ) -> Iterator[Answer]:
         """Redraw the part of a picture that is white in a mask; every other pixel stays as it is.
 
@@ -108,6 +111,10 @@ class Programs:
             temperature_end: of the last step, 0.05 to 2.
             proportion: share of the hidden cells that may change in a step, 0.05 to 1.
             previews: whether every step brings small pictures, as JPEG data URLs.
+            feather: px of the picture over which the new pixels fade in, inside the mask, 0 to 512; 0 is a hard edge.
+            grow: px of the picture by which the mask is widened, up to 512; a negative number shrinks it.
+            mask_rule: "any" redraws the cells of the model's grid of which any pixel is white, "all" only those of
+                which all are; what is white beyond them is filled in softly.
 
         Returns:
             The first candidate, a PNG of the picture's size with its settings inside; nothing while it is drawn.
@@ -125,7 +132,8 @@ class Programs:
             candidates=whole_number(candidates, "Candidates", 1, MAX_CANDIDATES),
             **more_settings({name: value for name, value in more.items() if value is not None}),
         )
-        prepared = Inpainter(chosen).prepare(picture, order.mask)
+        edges = {"feather": feather, "grow": grow, "mask_rule": mask_rule}
+        prepared = Inpainter(chosen).prepare(picture, order.mask, **edges)
         config = dataclasses.replace(prepared.defaults, steps=order.steps, **order.sampler)
         yield from self._drawn(prepared, config, order.seeds, previews)
 

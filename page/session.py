@@ -36,12 +36,13 @@ from sundae.changes import difference
 from sundae.films import encode
 from sundae.fit import Fit
 from sundae.image import Picture, extend_picture, load_picture, read_settings, resize_rgb, save_picture
-from sundae.pipeline import Frame, Inpainter, Prepared, blank, prior_of
+from sundae.pipeline import Frame, Inpainter, Prepared, ThinMask, blank, prior_of
 from sundae.sampler import SamplerConfig, SampleStep
 from sundae.window import Box
 
 SETTLED = 1e-3  # share of the cells that become noise before more steps: practically none
 ONCE = "This model draws every cell once, so there are no more steps to take: vary the last result instead, under More."
+THIN = "The mask covers no cell: paint more, or redraw the cells that it touches, under More settings."
 SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 MAX_RIM = 4096  # px on one side
 PAST, PAST_PIXELS = 12, 60_000_000  # results that can be brought back, and pixels of their pictures
@@ -73,7 +74,11 @@ class Result:
     def settings(self) -> dict[str, Any]:
         """What makes the chosen candidate again, given the same picture and mask."""
         settings = self.frame.prepared.settings(self.config, self.order.seeds[self.choice])
-        return settings if self.began is None else {**settings, "began_with": self.began}
+        if self.began is None:
+            return settings
+        if self.began.get("from_nothing") and self.frame.prepared.everything:
+            settings["from_nothing"] = True
+        return {**settings, "began_with": self.began}
 
 
 @dataclasses.dataclass
@@ -97,7 +102,7 @@ class Past:
         return self.picture.rgb.size // 3
 
     def result(self) -> Result:
-        prepared = prepare(Inpainter(self.model), self.picture, self.order.mask)
+        prepared = prepare(Inpainter(self.model), self.picture, self.order)
         frame = Frame(self.step, prepared)
         return Result(self.job, frame, self.order, self.config, self.trail, self.began, self.choice)
 
@@ -371,7 +376,7 @@ class Session:
     ) -> Generator[tuple[SamplerConfig, dict[str, Any] | None, Frame], None, None]:
         """What the model does for a job: decoded frames, each with the sampler's settings and, for a variation,
         those of the result that it began with."""
-        prepared = prepare(inpainter, picture, order.mask)
+        prepared = prepare(inpainter, picture, order)
         config, start = self._how(prepared, order)
         began = self.result.settings if start is not None and self.result else None
         with contextlib.closing(run(prepared, config, order.seeds, start, True)) as frames:
@@ -584,11 +589,14 @@ class Session:
         return self._numbers.event(kind, **fields)
 
 
-def prepare(inpainter: Inpainter, picture: Picture, mask: np.ndarray) -> Prepared:
+def prepare(inpainter: Inpainter, picture: Picture, order: Order) -> Prepared:
     """A picture of the model's own size that is painted over everywhere is drawn as any picture from nothing."""
-    if picture.size == inpainter.model.size and mask.all():
+    if picture.size == inpainter.model.size and order.mask.all():
         return dataclasses.replace(blank(inpainter.model), picture=picture)
-    return inpainter.prepare(picture, mask)
+    try:
+        return inpainter.prepare(picture, order.mask, **order.edges)
+    except ThinMask:
+        raise ValueError(THIN) from None
 
 
 def save_png(image: Any, path: Path, picture: Picture, edits: list[dict[str, Any]]) -> list[str]:
@@ -600,6 +608,6 @@ def save_png(image: Any, path: Path, picture: Picture, edits: list[dict[str, Any
     try:
         return save_picture(image, path, picture, inside, overwrite=True)
     except ValueError:
-        plain = load_picture(load_picture(image).rgb)
+        plain = dataclasses.replace(load_picture(load_picture(image).rgb), generated=picture.generated)
         save_picture(plain.image, path, plain, inside, overwrite=True)
         return [f"PNG cannot hold {image.mode} colours, so the file is RGB."]

@@ -22,7 +22,17 @@ function resetSettings() {
     else if (field.type === 'number') field.value = '';
     else field.selectedIndex = 0;
   }
+  cells.measure();
 }
+
+// Which cells are redrawn, by masks.token_mask: those of which any pixel is painted, or all.
+function cellRule() {
+  return document.getElementById('s-rule')?.value ?? 'any';
+}
+
+document.addEventListener('change', (event) => {
+  if (root.isConnected && event.target.id === 's-rule') cells.measure();
+});
 
 document.addEventListener('click', (event) => {
   if (root.isConnected && event.target.closest('.more .reset')) resetSettings();
@@ -77,6 +87,7 @@ function fillSettings({ seed, steps, candidates, more }) {
     if (field.type === 'checkbox') field.checked = value;
     else field.value = value;
   }
+  cells.measure();
 }
 
 // As a visitor would: gradio reads a field when it hears of its input.
@@ -101,6 +112,8 @@ function fromFile(saved) {
   put('s-first', about.temperature_start);
   put('s-last', about.temperature_end);
   put('s-proportion', about.proportion_start < 1 ? Math.round(100 * about.proportion_start) : NaN);
+  put('s-feather', about.from_nothing ? NaN : about.feather); // a picture without a rim was drawn without one
+  more['s-rule'] = about.mask_rule === 'all' ? 'all' : 'any';
   delete more['s-of'];
   delete more[''];
   setMessage(t('This picture was saved by Sundae: its settings are filled in.'));

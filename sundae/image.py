@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import threading
 import uuid
 import warnings
@@ -64,6 +65,7 @@ class Picture:
     exif: EXIF block without orientation and thumbnail.
     notes: what will be lost or limited, one sentence each.
     inner: left, top, right and bottom of what was there before :func:`extend_picture` added margins; else None.
+    generated: whether its file says that a trained model drew all of it.
     """
 
     image: Image.Image
@@ -73,6 +75,7 @@ class Picture:
     exif: bytes | None = None
     notes: tuple[str, ...] = ()
     inner: tuple[int, int, int, int] | None = None
+    generated: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -139,7 +142,8 @@ def _picture_from(opened: Image.Image, name: str) -> Picture:
     rgb = _rgb_view(own)
     rgb.flags.writeable = False
     known = {"MPO": "JPEG"}.get(opened.format or "", opened.format)
-    return Picture(own, rgb, known if known in _FORMATS else None, icc_profile, exif, tuple(notes))
+    form, generated = known if known in _FORMATS else None, _is_generated(info)
+    return Picture(own, rgb, form, icc_profile, exif, tuple(notes), generated=generated)
 
 
 @contextlib.contextmanager
@@ -319,6 +323,13 @@ def _exif_without_orientation(opened: Image.Image, notes: list[str]) -> bytes | 
     except Exception:  # EXIF in the wild is broken in every way, and never worth refusing a picture
         notes.append("the EXIF block is damaged and not kept")
         return None
+
+
+def _is_generated(info: dict[Any, Any]) -> bool:
+    """Whether the XMP of a file says that a trained model made all of it, and says nothing else of any part."""
+    xmp = info.get("XML:com.adobe.xmp") or info.get("xmp")
+    text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
+    return set(re.findall(r"digitalsourcetype/(\w+)", text)) == {"trainedAlgorithmicMedia"}
 
 
 def _lost_extras(opened: Image.Image, info: dict[Any, Any]) -> list[str]:
@@ -551,7 +562,7 @@ def save_picture(
 
     path: its extension chooses the format; an open binary file without a known one gets a PNG. A file appears
         whole or not at all. PNG stores settings as JSON in the text chunk "sundae", and with them the IPTC's mark
-        of an edit by a model.
+        of what a model made, as :func:`source_type` says.
     Raises ValueError when the file exists (unless overwrite), its folder does not, its extension is unknown
         or the format cannot hold the image.
     """
@@ -579,7 +590,8 @@ def png_bytes(
     """A lossless PNG of the image, with settings as JSON in the text chunk "sundae"."""
     _check_holds(image, "PNG")
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=_settings_chunk(settings), icc_profile=icc_profile)
+    chunk = _settings_chunk(settings, generated=False)
+    image.save(buffer, "PNG", pnginfo=chunk, icc_profile=icc_profile)
     return buffer.getvalue()
 
 
@@ -635,7 +647,7 @@ def _encode(
     if "dpi" in image.info and form in ("PNG", "TIFF", "BMP", "JPEG"):
         options["dpi"] = image.info["dpi"]
     if form == "PNG":
-        options["pnginfo"] = _settings_chunk(settings)
+        options["pnginfo"] = _settings_chunk(settings, picture.generated)
     elif settings:
         notes.append(f"the settings are not kept: only PNG holds them, not {form}")
     if form == "JPEG":
@@ -661,22 +673,39 @@ def _encode(
     return buffer.getvalue(), notes
 
 
-# Photo metadata of the IPTC: what this says is that a part of the picture was made by a trained model.
+# Photo metadata of the IPTC: where a picture comes from.
 _XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
     'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" Iptc4xmpExt:DigitalSourceType='
-    '"http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"/>'
-    '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    '"http://cv.iptc.org/newscodes/digitalsourcetype/{}"/></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
 
 
-def _settings_chunk(settings: dict[str, Any] | None) -> PngImagePlugin.PngInfo | None:
+def source_type(settings: dict[str, Any], generated: bool = False) -> str:
+    """The IPTC's term (digital source type) for a picture with these settings of how it was made.
+
+    generated: whether the picture that it was made from was of a trained model altogether.
+    """
+    if "bits" in settings:  # numbers as colours; no model drew any of it
+        return "dataDrivenMedia"
+    edits = [settings, *settings.get("earlier", ())]
+    if generated or any(
+        edit.get("from_nothing") for edit in edits
+    ):  # what is drawn over that is no less drawn
+        return "trainedAlgorithmicMedia"
+    # The term for what a generative model modified, by inpainting or outpainting say. Of a reconstruction too:
+    # "algorithmicallyEnhanced" is a correction such as the removal of noise, but here a trained decoder has made up
+    # every pixel, and the finer features of a face may be another's.
+    return "compositeWithTrainedAlgorithmicMedia"
+
+
+def _settings_chunk(settings: dict[str, Any] | None, generated: bool) -> PngImagePlugin.PngInfo | None:
     if not settings:
         return None
     chunk = PngImagePlugin.PngInfo()
     chunk.add_text("sundae", json.dumps(settings, sort_keys=True, default=str))
-    chunk.add_itxt("XML:com.adobe.xmp", _XMP)
+    chunk.add_itxt("XML:com.adobe.xmp", _XMP.format(source_type(settings, generated)))
     return chunk
 
 

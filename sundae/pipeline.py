@@ -39,6 +39,10 @@ DEFAULT_FEATHER = 6  # px; the blend runs inside the hole
 CORRECTION_SCALE = 4  # model px per px of the colour correction
 
 
+class ThinMask(ValueError):
+    """Under the rule "all" a mask leaves no token to rewrite."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """One state of a run; decoded and composited at the upload's resolution when somebody looks."""
@@ -154,7 +158,7 @@ class Inpainter:
         pixel_mask = resize_mask(inside, target)
         token_mask = masks.token_mask(pixel_mask, self.model.downsample_factor, mask_rule)
         if not bool(token_mask.any()):
-            raise ValueError(
+            raise ThinMask(
                 "expected a mask that covers at least one whole token under the rule 'all', got a thinner one"
             )
         known = known_surroundings(picture.rgb[window.box.slices], inside, target)
@@ -194,11 +198,16 @@ class Prepared:
 
     def settings(self, config: SamplerConfig, seed: int) -> dict[str, Any]:
         """What is needed to make a result again from the same picture and mask, as plain JSON: stored in the
-        PNGs that are saved. Where nothing of the picture was looked at it says so: "from_nothing"."""
+        PNGs that are saved. ``from_nothing`` is there if nothing of the picture was kept or varied."""
         model = {"model": self.model.name, "hash": self.model.hash, "version": __version__}
         edges = {"grow": self.grow, "feather": self.feather, "mask_rule": self.mask_rule}
-        alone = {"from_nothing": True} if config.strength == 1 and self.mask.all() else {}
-        return {**model, "seed": seed, **asdict(config), **edges, **alone}
+        drawn = {"from_nothing": True} if config.strength == 1 and self.everything else {}
+        return {**model, "seed": seed, **asdict(config), **edges, **drawn}
+
+    @property
+    def everything(self) -> bool:
+        """Whether the whole picture is hidden."""
+        return bool(self.mask.all())
 
     @property
     def defaults(self) -> SamplerConfig:

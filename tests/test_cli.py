@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from marks import DRAWN, EDITED, mark_of
 from PIL import Image
 from tiny import save_tiny_bundle, tiny_priors, tiny_taming, tiny_tokenizer
 
@@ -200,6 +201,28 @@ def test_a_full_mask_is_generation(desk, inpaint):
     report = inpaint()
     assert report["tokens"]["redrawn"] == report["tokens"]["all"]
     assert (pixels("out.png") != pixels("face.png")).any(-1).mean() > 0.9
+
+
+def test_pictures_say_whether_a_model_made_them_or_a_part_of_them(desk, inpaint, tiny, capsys):
+    inpaint()
+    assert mark_of("out.png") == EDITED
+    assert main(["reconstruct", "face.png", "-o", "back.png", "--model", tiny]) == 0
+    assert mark_of("back.png") == EDITED
+    argv = ["sample", "-o", "new.png", "--model", tiny, "--width", "48", "--height", "40", "--steps", "2"]
+    assert main(argv) == 0
+    assert mark_of("new.png") == DRAWN
+    capsys.readouterr()
+    Path("new.png").replace("face.png")
+    inpaint("--overwrite")
+    assert mark_of("out.png") == DRAWN  # the rest is not anybody's upload
+
+
+def test_hiding_everything_is_drawing_from_nothing_unless_it_is_varied(desk, inpaint):
+    Image.new("L", (48, 40), 255).save("mask.png")
+    inpaint()
+    assert mark_of("out.png") == DRAWN
+    inpaint("--strength", "0.5", "--overwrite")
+    assert mark_of("out.png") == EDITED
 
 
 def test_a_mask_thinner_than_a_cell_redraws_its_cells_and_changes_its_pixels_alone(desk, inpaint):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import DRAWN, EDITED, VOCABULARY, mark_of
 from PIL import Image, PngImagePlugin
 
 from sundae.image import (
@@ -630,9 +631,47 @@ def test_settings_travel_in_the_png(tmp_path):
     for source in (tmp_path / "a.png", io.BytesIO(png_bytes(picture.image, options))):
         with Image.open(source) as image:
             assert json.loads(image.text["sundae"]) == {**options, "path": str(tmp_path)}
-            mark = "digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-            assert mark in image.text["XML:com.adobe.xmp"]
+        assert mark_of(source) == EDITED
     assert read_settings((tmp_path / "a.png").read_bytes()) == {**options, "path": str(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "term"),
+    [
+        ({"seed": 1}, EDITED),
+        ({"seed": 1, "from_nothing": True}, DRAWN),
+        ({"seed": 1, "earlier": [{"from_nothing": True}, {"seed": 2}]}, DRAWN),
+        ({"seed": 1, "earlier": [{"seed": 2}]}, EDITED),
+        ({"reconstruction": True}, EDITED),
+        ({"strip": [4, 0]}, EDITED),
+        ({"bits": {"low": 0, "high": 1}}, "dataDrivenMedia"),
+    ],
+)
+def test_the_mark_says_what_a_model_made(settings, term, tmp_path):
+    """And an edit of what was drawn altogether, saved and opened again, is no less drawn."""
+    picture = load_picture(sample("RGB"))
+    save_picture(picture.image, tmp_path / "a.png", picture, settings)
+    assert mark_of(tmp_path / "a.png") == term
+    again = load_picture(tmp_path / "a.png")
+    assert again.generated == (term == DRAWN)
+    save_picture(again.image, tmp_path / "b.png", again, {"seed": 3})
+    assert mark_of(tmp_path / "b.png") == (DRAWN if term == DRAWN else EDITED)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+def test_the_mark_of_other_programs_counts_where_it_is_of_the_whole_picture(form):
+    def marked(*terms):
+        text = "".join(f"<a b='{VOCABULARY}{term}'/>" for term in terms).encode()
+        stream, chunk = io.BytesIO(), PngImagePlugin.PngInfo()
+        chunk.add_itxt("XML:com.adobe.xmp", text.decode())
+        options = {"pnginfo": chunk} if form == "PNG" else {"xmp": text}
+        sample("RGB").save(stream, form, **options)
+        return load_picture(stream.getvalue()).generated
+
+    assert marked(DRAWN)
+    assert not marked()
+    assert not marked(EDITED)
+    assert not marked("digitalCapture", DRAWN)  # of one of its parts
 
 
 def test_settings_are_read_from_pngs_alone():

@@ -237,14 +237,27 @@ def test_a_large_radius_is_exact_too():
 
 @settings(max_examples=150, deadline=None)
 @given(pixel_masks(), st.integers(0, 30))
-def test_feather_is_a_ramp_inside_the_mask(mask, px):
+def test_feather_rises_inside_the_mask(mask, px):
     alpha = feather(mask, px)
     assert alpha.dtype == np.float32
     assert alpha.shape == mask.shape
     assert np.array_equal(alpha > 0, mask)
-    assert np.allclose(alpha, np.minimum(distance_to(~mask) / (px + 1), 1), atol=1e-6)
+    assert np.allclose(alpha, 1 - (1 - np.minimum(distance_to(~mask) / (px + 1), 1)) ** 2, atol=1e-6)
     if px == 0:
         assert np.array_equal(alpha, mask)
+
+
+def test_fading_in_leaves_no_ring_in_a_dark_corner():
+    """Hair between skin and a pale wall, drawn as it was: the fill, which is a blur there, must not show through."""
+    picture = torch.full((1, 3, 64, 64), 0.8)
+    picture[:, :, 24:40, :40] = -0.9
+    hole = np.zeros((64, 64), bool)
+    hole[16:48, 20:60] = True
+    fill = prefill(picture, torch.from_numpy(hole)[None, None])
+    alpha = torch.from_numpy(feather(hole, 6))
+    error = (alpha * picture + (1 - alpha) * fill - picture).abs()[0, 0].numpy()
+    assert error[31, 20:].max() < 0.2
+    assert error[31, 23:].max() < 0.12  # from 4 px inside on
 
 
 @pytest.mark.parametrize("px", [-1, 513, 1.5, "3", None, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from marks import DRAWN, EDITED, mark_of
 from PIL import Image
 from tiny import flat_model, save_flat_bundle, save_tiny_bundle, tiny_model, tiny_tokenizer
 
@@ -307,6 +309,66 @@ def test_page_and_command_line_store_the_same_settings(session, tmp_path):
         assert json.loads(image.info["sundae"]) == settings
         assert np.array_equal(pixels(image), by_page)
     assert {"model", "hash", "version", "seed", "steps", "grow", "feather", "mask_rule"} <= set(settings)
+
+
+def test_a_result_that_comes_back_has_the_edges_that_it_was_drawn_with(session, tmp_path):
+    drawn = []
+    for more in ({"feather": 0}, {"feather": 9, "mask_rule": "all"}):
+        order = session.order(posted(hole()), 7, 2, 1, more)
+        job, *_ = session.redraw(Inpainter(tiny_model()), order)
+        drawn.append((job["job"], *downloaded(session, tmp_path)))
+    assert not np.array_equal(drawn[0][1], drawn[1][1])
+    for job, shown, settings in drawn:
+        session.recall(job)
+        again, about = downloaded(session, tmp_path)
+        assert about == settings
+        assert np.array_equal(again, shown)
+    assert (about["feather"], about["mask_rule"]) == (9, "all")
+
+
+def test_what_was_drawn_from_nothing_says_so_and_stays_so(tmp_path):
+    size, session = (32, 32), Session()
+
+    def mark():
+        return mark_of(session.download(tmp_path)["path"])
+
+    def drawn(mask, **more):
+        list(session.redraw(Inpainter(tiny_model()), session.order(posted(mask), 7, 2, 1, more)))
+        return mark()
+
+    everything = Image.new("L", size, 255)
+    session.start_with(load_picture(noise(size=size)), "Noise")
+    assert drawn(hole(size)) == EDITED
+    assert drawn(everything, strength=0.5) == EDITED
+    assert drawn(everything) == DRAWN
+    assert drawn(hole(size), of="result", strength=0.5) == EDITED  # around it is the upload again
+    assert drawn(everything) == DRAWN
+    assert drawn(everything, keep_going=True) == DRAWN
+    session.use_as_input()
+    assert mark() == DRAWN
+    assert drawn(hole(size)) == DRAWN
+    again = load_picture(Path(session.download(tmp_path)["path"]))
+    session.start_with(again, "Again")
+    assert drawn(hole(size)) == DRAWN
+    odd = dataclasses.replace(again, image=again.image.convert("CMYK"))
+    session.start_with(odd, "In colours that no PNG holds")
+    assert drawn(hole(size)) == DRAWN
+    session.start_with(load_picture(noise(size=size)), "Noise")
+    assert drawn(hole(size)) == EDITED
+
+
+def test_an_mp4_is_what_ffmpeg_makes_of_every_step(session, tmp_path, monkeypatch):
+    program, kept = tmp_path / "ffmpeg", tmp_path / "pixels"
+    program.write_text(f'#!/bin/sh\nfor last; do :; done\ncat > "{kept}"\nprintf film > "$last"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    events = redraw(session, steps=5)
+    states = [event["index"] for event in events if event["kind"] == "frame"]
+    made = session.film("mp4", False, tmp_path)
+    assert (made["name"], Path(made["path"]).read_bytes()) == ("sundae-7.mp4", b"film")
+    shown = np.frombuffer(kept.read_bytes(), np.uint8).reshape(-1, 48, 64, 3)
+    assert len(shown) == len(states) + 13  # the noised start and every step; the last stays for 1.6 s
+    assert np.array_equal(shown[-1], downloaded(session, tmp_path)[0])
 
 
 # -- models --------------------------------------------------------------------------------------------------

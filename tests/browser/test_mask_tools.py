@@ -10,6 +10,7 @@ import pytest
 from painter_page import within
 from PIL import Image, ImageDraw
 
+from page.events import full_mask, view_size
 from page.painter import FOLDER
 from sundae import masks
 from sundae.pipeline import resize_mask
@@ -128,7 +129,7 @@ def test_growing_and_shrinking_are_those_of_the_library(tab, px):
 # -- cells ---------------------------------------------------------------------------------------------------
 
 
-def token_cells(size, hole, inner, resolution, f):
+def token_cells(size, hole, inner, resolution, f, rule):
     """What the pipeline would redraw: the window's box, and bool (h, w)."""
     if inner is None:
         window = working_window(size, hole, resolution, f)
@@ -136,14 +137,15 @@ def token_cells(size, hole, inner, resolution, f):
         window = margin_window(size, hole, Box(*inner), resolution, (resolution, resolution), f)
     pixels = resize_mask(hole[window.box.slices], (window.height, window.width))
     box = window.box
-    return [box.left, box.top, box.width, box.height], masks.token_mask(pixels, f)[0].numpy()
+    return [box.left, box.top, box.width, box.height], masks.token_mask(pixels, f, rule)[0].numpy()
 
 
-LIGHT = f"""([size, list, inner, resolution, cell]) => {{ {SCRIPTS}
+LIGHT = f"""([size, view, list, inner, resolution, cell, rule]) => {{ {SCRIPTS}
   const bits = Uint8Array.from(list);
-  const cells = Object.assign(Object.create(Cells.prototype), {{ size }});
-  const window = cells.window = marginWindow(size, extent(bits, ...size), inner, resolution, cell);
-  return [window.box, window.rows, window.columns, [...touched(bits, size[0], cells.edges(...size))]];
+  const cells = Object.assign(Object.create(Cells.prototype), {{ size, inner }});
+  const picker = {{ grid: {{ resolution, cell }} }};
+  const window = cells.window = cells.windowOf(extent(bits, ...view), ...view);
+  return [window.box, window.rows, window.columns, [...cells.hidden(bits, ...view, rule)]];
 }}"""
 
 
@@ -158,20 +160,25 @@ def random_inner(rng, width, height):
 
 @pytest.mark.parametrize("margins", [False, True])
 @pytest.mark.parametrize("seed", range(2))
-def test_the_cells_that_light_up_are_those_that_are_redrawn(tab, seed, margins):
+@pytest.mark.parametrize("rule", ["any", "all"])
+def test_the_cells_that_light_up_are_those_that_are_redrawn(tab, seed, margins, rule):
+    """Also where the page shows the picture smaller than it is."""
     rng = np.random.default_rng(seed)
     for _ in range(30):
         width, height = (int(side) for side in rng.integers(16, 300, 2))
         f = int(rng.choice([4, 8, 16]))
         resolution = f * int(rng.integers(2, 12))
-        hole = np.zeros((height, width), bool)
+        view = view_size((width, height), int(rng.choice([100, 300])))
+        painted = np.zeros(view[::-1], bool)
         for _ in range(int(rng.integers(1, 4))):
-            y, x = int(rng.integers(height)), int(rng.integers(width))
-            hole[y : y + int(rng.integers(1, height)), x : x + int(rng.integers(1, 60))] = True
+            y, x = int(rng.integers(view[1])), int(rng.integers(view[0]))
+            painted[y : y + int(rng.integers(1, height)), x : x + int(rng.integers(1, 60))] = True
+        hole = full_mask(painted, (width, height))
         inner = random_inner(rng, width, height) if margins else None
-        box, cells = token_cells((width, height), hole, inner, resolution, f)
-        bits = hole.astype(int).ravel().tolist()
-        got_box, rows, columns, lit = tab.page.evaluate(LIGHT, [[width, height], bits, inner, resolution, f])
+        box, cells = token_cells((width, height), hole, inner, resolution, f, rule)
+        bits = painted.astype(int).ravel().tolist()
+        asked = [[width, height], view, bits, inner, resolution, f, rule]
+        got_box, rows, columns, lit = tab.page.evaluate(LIGHT, asked)
         assert got_box == box
         assert np.array_equal(np.reshape(lit, (rows, columns)).astype(bool), cells)
 

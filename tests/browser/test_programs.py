@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
+from marks import DRAWN, EDITED, mark_of
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from painter_page import within
@@ -160,8 +161,10 @@ def test_a_program_gets_what_the_library_draws(client, tmp_path, quick_server):
     pictures(tmp_path, gradient(), HOLE)
     given = {"seed": 5, "steps": 6, "model": "night-32", "candidates": 3, "strength": 0.5, "proportion": 0.7}
     given |= {"temperature_start": 1.1, "temperature_end": 0.3}
+    edges = {"feather": 11, "grow": 40, "mask_rule": "all"}
+    given |= edges
     model = sundae.load(quick_server.log.parent / "night-32")
-    prepared = sundae.Inpainter(model).prepare(gradient(), HOLE)
+    prepared = sundae.Inpainter(model).prepare(gradient(), HOLE, **edges)
     asked = {"steps": 6, "strength": 0.5, "temperature_start": 1.1, "temperature_end": 0.3}
     config = sundae.SamplerConfig(
         **{**vars(prepared.defaults), **asked, "proportion_start": 0.7, "proportion_end": 0.7}
@@ -179,6 +182,13 @@ def test_a_program_gets_what_the_library_draws(client, tmp_path, quick_server):
         assert about["settings"] == [prepared.settings(config, seed) for seed in (5, 6, 7)]
         for place, path in enumerate([first, *about["others"]]):
             assert np.array_equal(np.asarray(Image.open(path)), np.asarray(frame.image(place)))
+
+
+def test_answers_say_whether_a_model_made_all_of_them(client):
+    given = {"steps": 1, "model": "night-32"}
+    assert mark_of(client.predict(**given, api_name="/sample")[0]) == DRAWN
+    assert mark_of(client.predict(image=IMAGE, mask=MASK, **given, api_name="/inpaint")[0]) == EDITED
+    assert mark_of(client.predict(image=IMAGE, model="night-32", api_name="/reconstruct")[0]) == EDITED
 
 
 def test_a_preview_shows_the_step_in_its_place(client):
@@ -212,6 +222,10 @@ BAD = {
     "strength": ({"strength": 0}, "The strength must be a number from 5% to 100%."),
     "temperature": ({"temperature_start": 3}, "The first temperature must be a number from 0.05 to 2.0."),
     "proportion": ({"proportion": "all"}, "The proportion must be a number from 5% to 100%."),
+    "feather": ({"feather": 513}, "Expected feather in whole px from 0 to 512, got 513."),
+    "half a pixel": ({"feather": 1.5}, "Expected feather in whole px from 0 to 512, got 1.5."),
+    "grow": ({"grow": -600}, "Expected grow in whole px from -512 to 512, got -600."),
+    "rule": ({"mask_rule": "some"}, "Expected a mask rule of 'any' or 'all', got 'some'."),
     "model": ({"model": "nobody"}, "The model must be one of night-32, day-32."),
     "mask of another size": ({"mask": data_url(gradient(64, 64))}, "64"),
     "no picture": ({"image": "data:image/png;base64,aGVsbG8="}, "The picture"),

@@ -255,7 +255,10 @@ def test_films_differences_and_masks_are_saved(tab, server):
     assert "no result yet" in tab.text(".message")
     redrawn(tab, candidates=2, steps=5)
     tab.press("2")
-    forms = tab.page.get_by_label("Format of the film")
+    forms, slider = (
+        tab.page.get_by_label("Format of the film"),
+        tab.page.get_by_label("Look back through the steps"),
+    )
     assert forms.locator("option").all_text_contents() == [FILMS[form] for form in film_formats()]
     result, about = tab.download()
     wanted = np.asarray(result.resize((720, 720), Image.Resampling.LANCZOS)).astype(int)
@@ -265,6 +268,7 @@ def test_films_differences_and_masks_are_saved(tab, server):
         assert name == f"sundae-{about['seed']}.{form}"
         film = Image.open(io.BytesIO(data))
         assert (film.format.lower(), film.size) == (form, (720, 720))
+        assert length(film) == 120 * int(slider.get_attribute("max")) + 1600  # ms: every step
         first = np.asarray(film.convert("RGB")).astype(int)
         film.seek(film.n_frames - 1)
         last = np.asarray(film.convert("RGB")).astype(int)
@@ -284,6 +288,17 @@ def test_films_differences_and_masks_are_saved(tab, server):
     assert np.array_equal(
         np.asarray(Image.open(io.BytesIO(saved(tab, "Mask")[0])).convert("L")) > 127, tab.mask()
     )
+
+
+def length(film):
+    """ms of all pictures; of a state like the one before it there is no picture of its own, but its time."""
+    total = 0
+    for index in range(film.n_frames):
+        film.seek(index)
+        film.load()
+        total += film.info["duration"]
+    film.seek(0)
+    return total
 
 
 def region_size(mask):

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
+
 import numpy as np
 import pytest
+from painter_page import within
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from sundae.pipeline import DEFAULT_FEATHER
 
 SQUARE = ((300, 300), (600, 600))
 RIGHT = ((450, 290), (620, 620))
@@ -48,6 +56,112 @@ def test_what_is_set_is_what_the_file_says(tab, settings):
     tab.redraw()
     _, about = tab.download()
     assert (about["temperature_start"], about["strength"]) == (0.8, 1.0)
+
+
+def pixels(image):
+    return np.asarray(image.convert("RGB"))
+
+
+def test_edges_are_as_they_were_set(tab, settings, server):
+    """Nothing outside the mask changes, whatever they are."""
+    original = pixels(Image.open(server.examples[0]))
+    paint(tab, "r", SQUARE)
+    tab.page.get_by_label("Lock").check()
+    tab.set_steps(2)
+    tab.redraw()
+    usual, about = tab.download()
+    assert (about["feather"], about["mask_rule"]) == (DEFAULT_FEATHER, "any")
+    for edge, rule, given in (("0", "touched", (0, "any")), ("64", "painted all over", (64, "all"))):
+        settings.get_by_label("Soft edge").fill(edge)
+        settings.get_by_label("Redrawn cells").select_option(rule)
+        tab.redraw()
+        drawn, about = tab.download()
+        assert (about["feather"], about["mask_rule"]) == given
+        changed = (pixels(drawn) != original).any(-1)
+        assert changed[tab.mask()].mean() > 0.5
+        assert not changed[~tab.mask()].any()
+        assert not np.array_equal(pixels(drawn), pixels(usual))
+
+
+def test_edges_come_back_with_a_result_and_with_a_saved_picture(tab, settings):
+    edge, rule = settings.get_by_label("Soft edge"), settings.get_by_label("Redrawn cells")
+    edge.fill("40")
+    rule.select_option("painted all over")
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.redraw()
+    first, about = tab.download()
+    settings.get_by_text("Back to the usual settings").click()
+    assert (edge.input_value(), rule.input_value()) == ("", "any")
+    tab.redraw()
+    pictures = tab.count("pictures")
+    tab.page.locator(".past button[aria-current=false]").first.click()
+    tab.wait_for_count("pictures", pictures + 1)
+    assert (edge.input_value(), rule.input_value()) == ("40", "all")
+    again, settings_again = tab.download()
+    assert settings_again == about
+    assert np.array_equal(pixels(again), pixels(first))
+    settings.get_by_text("Back to the usual settings").click()
+    drop_with(tab, "mine.png", about)
+    assert (edge.input_value(), rule.input_value()) == ("40", "all")
+    drop_with(tab, "whole.png", about | {"feather": 0, "mask_rule": "any", "from_nothing": True})
+    assert (edge.input_value(), rule.input_value()) == ("", "any")
+
+
+def drop_with(tab, name, about):
+    """A picture with these settings in it."""
+    stream, chunk = io.BytesIO(), PngInfo()
+    chunk.add_text("sundae", json.dumps(about))
+    Image.new("RGB", (128, 96)).save(stream, "PNG", pnginfo=chunk)
+    tab.drop(name, stream.getvalue())
+    tab.wait_for_text("#status", name)
+    tab.wait_for_text(".message p", "This picture was saved by Sundae")
+
+
+def test_the_cells_that_are_shown_follow_the_rule(tab, settings):
+    rule = settings.get_by_label("Redrawn cells")
+    script = """([xs, y]) => { const c = document.querySelector('canvas.cells'), pen = c.getContext('2d');
+      return xs.map((x) => pen.getImageData(x, y, 1, 1).data[3] > 0); }"""
+
+    def lit(xs, y):
+        return tab.page.evaluate(script, [xs, y])
+
+    tab.press("g")
+    paint(tab, "r", ((100, 100), (500, 500)))  # the window is of 800 px, with 4 x 4 cells
+    middles = [100, 300, 500], 300
+    rule.select_option("painted all over")
+    assert lit(*middles) == [False, True, False]
+    rule.select_option("touched")
+    assert lit(*middles) == [True, True, True]
+    rule.select_option("painted all over")
+    tab.press("Delete")
+    paint(tab, "r", ((300, 300), (400, 320)))
+    assert lit([325, 350, 375], 310) == [False, False, False]
+    tab.set_steps(2)
+    tab.click("Redraw")
+    tab.wait_for_text(".message p", "The mask covers no cell")
+    tab.page.get_by_label("Brush size").fill("300")
+    tab.page.locator(".stage").focus()
+    for key in ("Delete", "b"):
+        tab.press(key)
+    tab.page.mouse.move(*tab.place((250, 384)))
+    tab.page.mouse.down()
+    tab.page.mouse.move(*tab.place((560, 384)), steps=8)
+    middles = [128, 384, 640], 384  # the window is the whole picture
+    assert within(5, lambda: lit(*middles) == [False, True, False])  # while the pointer is down
+    tab.page.mouse.up()
+    settings.get_by_text("Back to the usual settings").click()
+    assert lit(*middles) == [True, True, True]
+    tab.page.locator(".stage").focus()
+    tab.press("g")
+
+
+@pytest.mark.parametrize("value", ["65", "-1", "1.5"])
+def test_a_soft_edge_out_of_range_is_told(tab, settings, value):
+    settings.get_by_label("Soft edge").fill(value)
+    paint(tab, "r", SQUARE)
+    tab.click("Redraw")
+    tab.wait_for_text(".message p", "The soft edge must be a whole number from 0 to 64.")
 
 
 @pytest.mark.parametrize("value", ["7", "-1", "0"])

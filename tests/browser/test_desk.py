@@ -364,7 +364,7 @@ def test_an_mp4_is_what_ffmpeg_makes_of_every_step(session, tmp_path, monkeypatc
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
     events = redraw(session, steps=5)
     states = [event["index"] for event in events if event["kind"] == "frame"]
-    made = session.film("mp4", False, tmp_path)
+    *_, made = session.film("mp4", False, tmp_path, 1)
     assert (made["name"], Path(made["path"]).read_bytes()) == ("sundae-7.mp4", b"film")
     shown = np.frombuffer(kept.read_bytes(), np.uint8).reshape(-1, 48, 64, 3)
     assert len(shown) == len(states) + 13  # the noised start and every step; the last stays for 1.6 s

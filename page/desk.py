@@ -133,7 +133,9 @@ class Desk:
 
     @answered
     def take(self, session: Session, upload: Any = None) -> Any:
-        return session.take(upload)
+        event = session.take(upload)
+        asked = event and event["asked"]
+        return {**event, "maker": self.shelf.maker(asked)} if event and asked else event
 
     @answered
     def fit(self, session: Session) -> Any:

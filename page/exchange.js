@@ -97,8 +97,9 @@ const received = {
     if (former) setLook(former.look);
     setMessage(event.note || '');
     setStatus(event.status);
-    if (Number.isFinite(event.asked?.seed)) fillSettings(fromFile(event.asked)); // without one nothing was drawn
+    if (Number.isFinite(event.asked?.seed)) fillSettings(fromFile(event.asked, event.maker)); // without one nothing was drawn
     if (event.way !== 'blank') askForFit(event.way === 'new');
+    if (Number.isInteger(event.maker?.place)) picker.take(event.maker.place);
     state.ready = true;
     root.dataset.ready = '1';
     setCount('pictures', (state.pictures += 1));
@@ -292,7 +293,9 @@ function takeMask() {
   setBusy(true);
   setStatus(t('Waiting for the model'));
   const hard = state.goOn ? player.finished?.hard : mask.hard();
-  state.posted = { hard, model: picker.model, settings: usualSettings(), ofResult: state.goOn, anew: state.anew };
+  const more = moreSettings();
+  const varied = more.of === 'result' && more.strength < 1 && Boolean(player.finished) && !state.anew;
+  state.posted = { hard, model: picker.model, settings: usualSettings(), ofResult: state.goOn || varied, anew: state.anew };
   if (!hard) return '';
   memory.hard = hard;
   return maskPng(hard);

@@ -2,6 +2,7 @@
 // The choice is kept for the picture. The component is empty where there is a single model.
 
 const WHY = {
+  saved: 'The model that this picture was saved with',
   picked: 'Picked: fits this picture best',
   chosen: 'Your choice for this picture',
   none: 'Looking which fits this picture best',
@@ -26,7 +27,7 @@ class Picker {
     this.clear();
     document.addEventListener('change', (event) => {
       if (!root.isConnected || !event.target.matches('#model input')) return;
-      this.chosen = Number(event.target.value);
+      Object.assign(this, { chosen: Number(event.target.value), saved: false });
       this.show();
       cells.measure();
     });
@@ -34,11 +35,18 @@ class Picker {
 
   // A new picture: nothing is known of it.
   clear() {
-    this.restore({ picked: null, chosen: null });
+    this.restore({ picked: null, chosen: null, saved: false });
   }
 
   get state() {
-    return { picked: this.picked, chosen: this.chosen };
+    return { picked: this.picked, chosen: this.chosen, saved: this.saved };
+  }
+
+  // The model that a saved picture names; it stays, whichever fits the picture best.
+  take(index) {
+    Object.assign(this, { chosen: index, saved: true });
+    this.show();
+    cells.measure();
   }
 
   restore(state) {
@@ -74,7 +82,7 @@ class Picker {
   show() {
     for (const field of document.querySelectorAll('#model input')) field.checked = Number(field.value) === this.model;
     const why = document.querySelector('#model .why');
-    if (why) why.textContent = this.chosen !== null ? WHY.chosen : this.picked !== null ? WHY.picked : WHY.none;
+    if (why) why.textContent = this.saved ? WHY.saved : this.chosen !== null ? WHY.chosen : this.picked !== null ? WHY.picked : WHY.none;
     const about = document.querySelector('#model .about');
     if (about) about.textContent = inWords(this.grid);
     for (const label of document.querySelectorAll('#model label')) {

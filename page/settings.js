@@ -43,11 +43,13 @@ document.addEventListener('click', (event) => {
 const USUAL = { seed: '#seed input', steps: '#steps input[type=number]' };
 
 let usualSteps = 24; // as in app.py, until the server has said what suits the model
+let filledSteps = null; // as they were filled in last: those were asked for, though they may be the usual ones
 
 // Another model: as many steps as suit it, unless the visitor has asked for another number.
 function suitSteps(steps) {
   if (!steps || steps === usualSteps) return;
-  if (Number(document.querySelector(USUAL.steps)?.value) === usualSteps) type(USUAL.steps, steps);
+  const now = Number(document.querySelector(USUAL.steps)?.value);
+  if (now === usualSteps && now !== filledSteps) type(USUAL.steps, steps);
   usualSteps = steps;
 }
 
@@ -78,7 +80,10 @@ function fillSettings({ seed, steps, candidates, more }) {
     const lock = document.querySelector('#lock input');
     if (lock && !lock.checked) lock.click();
   }
-  if (Number.isFinite(steps)) type(USUAL.steps, steps);
+  if (Number.isFinite(steps)) {
+    filledSteps = steps;
+    type(USUAL.steps, steps);
+  }
   const wanted = [...document.querySelectorAll('#candidates input')].find((field) => Number(field.value) === candidates);
   if (wanted && !wanted.checked) wanted.click();
   for (const field of settingFields()) {
@@ -98,15 +103,34 @@ function type(selector, value) {
   for (const kind of ['input', 'change', 'blur']) field.dispatchEvent(new Event(kind, { bubbles: true }));
 }
 
-// Settings as a saved picture has them, as the fields have them. More steps from a result ("Keep going") have hardly
-// any strength: what counts is how that result was drawn. What a field would refuse stays out of it.
-function fromFile(saved) {
+// Settings as a saved picture has them, as the fields have them; tells what they cannot hold. More steps from a result
+// ("Keep going") have hardly any strength: what counts is how that result was drawn.
+function fromFile(saved, maker) {
+  const told = [t('This picture was saved by Sundae: its settings are filled in.')];
   let about = saved;
   while (about.strength < SMALLEST && Number.isFinite(about.began_with?.seed)) about = about.began_with;
+  if (about !== saved) told.push(t('More steps were taken after these.'));
+  if (about.began_with) told.push(t('It was a variation of a result, which the file does not hold: these alone do not draw it again.'));
+  const { more, beyond } = moreFromFile(about);
+  const steps = wholeIn(document.querySelector(USUAL.steps), about.steps) ? about.steps : NaN;
+  if (beyond || Number.isNaN(steps)) told.push(t('Some of them are beyond what the fields take, and left out.'));
+  if (about.proportion_end !== about.proportion_start) told.push(t('Its proportion changed from step to step: the field has the first.'));
+  if (maker.place === null) told.push(t('The model that it was saved with, {name}, is not here.', { name: maker.name }));
+  else if (!maker.same) told.push(t('It was saved with another version of this model.'));
+  setMessage(told.join(' '));
+  return { seed: about.seed, steps, candidates: 1, more };
+}
+
+const wholeIn = ({ min, max }, value) => Number.isFinite(value) && value >= Number(min) && value <= Number(max);
+
+// What the fields below the others hold of it, and whether any would refuse what there is.
+function moreFromFile(about) {
   const more = Object.fromEntries(settingFields().map((field) => [field.id, '']));
+  let beyond = false;
   const put = (id, value) => {
-    const { min, max } = document.getElementById(id);
-    if (Number.isFinite(value) && value >= Number(min) && value <= Number(max)) more[id] = String(value);
+    if (!Number.isFinite(value)) return;
+    if (wholeIn(document.getElementById(id), value)) more[id] = String(value);
+    else beyond = true;
   };
   put('s-strength', about.strength < 1 ? Math.round(100 * about.strength) : NaN);
   put('s-first', about.temperature_start);
@@ -114,8 +138,7 @@ function fromFile(saved) {
   put('s-proportion', about.proportion_start < 1 ? Math.round(100 * about.proportion_start) : NaN);
   put('s-feather', about.from_nothing ? NaN : about.feather); // a picture without a rim was drawn without one
   more['s-rule'] = about.mask_rule === 'all' ? 'all' : 'any';
-  delete more['s-of'];
+  more['s-of'] = 'picture';
   delete more[''];
-  setMessage(t('This picture was saved by Sundae: its settings are filled in.'));
-  return { seed: about.seed, steps: about.steps, candidates: 1, more };
+  return { more, beyond };
 }

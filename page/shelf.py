@@ -148,6 +148,16 @@ class Shelf:
         """The names without folders: paths of this machine are nobody's business."""
         return [Path(name).name for name in self.names]
 
+    def maker(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Of the model that a saved picture's settings name: the ``name``, its ``place`` here or None, and whether it
+        is the ``same`` version, as far as the model is loaded."""
+        name = settings.get("model")
+        place = self.titles.index(name) if name in self.titles else None
+        loading = None if place is None else self._loading.get(place)
+        ready = loading is not None and loading.done() and not loading.exception()
+        same = not ready or loading.result().hash == settings.get("hash")
+        return {"name": str(name)[:60], "place": place, "same": same}
+
     def named(self, name: str) -> Model:
         """The model of that name, as ``titles`` has it.
 

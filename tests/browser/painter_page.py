@@ -132,6 +132,9 @@ class PainterPage:
         field.fill(str(seed))
         field.press("Tab")
 
+    def steps(self) -> int:
+        return int(self.page.locator("#steps input[type=number]").input_value())
+
     def seed(self) -> int:
         return int(self.page.locator("#seed input").input_value())
 

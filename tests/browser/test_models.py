@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pytest
 from painter_page import PainterPage
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from page.picker import picker
 
 LINE = ((30, 40), (90, 40))
 PICKED, CHOSEN = "Picked: fits this picture best", "Your choice for this picture"
+SAVED = "The model that this picture was saved with"
 HINT = "The models know aligned faces; this picture may be something else."
 
 
@@ -47,6 +50,30 @@ def test_the_model_that_fits_is_picked_said_and_used(tab):
         tab.stroke(*LINE)
         assert tab.redraw().endswith(f" · {name}")
         assert tab.download()[1]["model"] == f"{name.lower()}-32"
+
+
+def test_a_saved_picture_brings_its_model_whichever_fits(tab):
+    tab.set_steps(1)
+    load(tab, 50, "dark.png")
+    choose(tab, "Day")
+    tab.stroke(*LINE)
+    tab.redraw()
+    image, about = tab.download()
+    load(tab, 50, "another.png")
+    assert model(tab) == "Night"
+    chunk, stream = PngInfo(), io.BytesIO()
+    chunk.add_text("sundae", json.dumps(about))
+    image.save(stream, "PNG", pnginfo=chunk)
+    tab.drop("saved.png", stream.getvalue())
+    tab.wait_for_text("#status", "saved.png")
+    tab.wait_for_text("#model .why", SAVED)
+    tab.page.wait_for_timeout(1500)  # by now it is known which fits
+    assert (model(tab), tab.text("#model .why")) == ("Day", SAVED)
+    choose(tab, "Night")
+    assert tab.text("#model .why") == CHOSEN
+    tab.stroke(*LINE)
+    tab.redraw()
+    assert tab.download()[1]["model"] == "night-32"
 
 
 def test_the_visitor_may_choose_another_and_that_stays_with_the_picture(tab):

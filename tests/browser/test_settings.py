@@ -108,6 +108,66 @@ def test_edges_come_back_with_a_result_and_with_a_saved_picture(tab, settings):
     assert (edge.input_value(), rule.input_value()) == ("", "any")
 
 
+def test_the_picture_that_was_saved_fills_every_field_as_it_was(tab, settings):
+    paint(tab, "r", SQUARE)
+    tab.set_steps(3)
+    tab.set_seed(1234)
+    fields = {
+        "Strength": "45",
+        "First temperature": "1.3",
+        "Last temperature": "0.4",
+        "Proportion": "60",
+        "Soft edge": "9",
+    }
+    for name, value in fields.items():
+        settings.get_by_label(name).fill(value)
+    settings.get_by_label("Redrawn cells").select_option("painted all over")
+    tab.page.get_by_label("Lock").check()
+    tab.page.locator("#candidates label").nth(2).click()
+    tab.redraw()
+    tab.press("3")
+    _, about = tab.download()
+    assert about["seed"] == 1236
+    settings.get_by_text("Back to the usual settings").click()
+    settings.get_by_label("Variation of").select_option("result")
+    tab.set_steps(7)
+    drop_with(tab, "mine.png", about)
+    assert {name: settings.get_by_label(name).input_value() for name in fields} == fields
+    assert settings.get_by_label("Redrawn cells").input_value() == "all"
+    assert settings.get_by_label("Variation of").input_value() == "picture"
+    assert (tab.seed(), tab.steps()) == (1236, 3)
+    assert tab.page.locator("#candidates input:checked").input_value() == "1"
+    paint(tab, "r", ((20, 20), (100, 80)))
+    tab.redraw()
+    assert tab.download()[1] == about
+
+
+TOLD = {
+    "more steps": ({"strength": 0.001, "began_with": {}}, "More steps were taken after these."),
+    "a variation": ({"strength": 0.4, "began_with": {}}, "It was a variation of a result"),
+    "too many steps": ({"steps": 200}, "Some of them are beyond what the fields take"),
+    "too hot": ({"temperature_start": 5.0}, "Some of them are beyond what the fields take"),
+    "a changing proportion": ({"proportion_start": 0.5}, "Its proportion changed from step to step"),
+    "another model": ({"model": "Mona-512"}, "The model that it was saved with, Mona-512, is not here."),
+    "another version": ({"hash": "0123"}, "It was saved with another version of this model."),
+}
+
+
+@pytest.mark.parametrize("what", TOLD)
+def test_what_does_not_come_back_with_a_picture_is_told(tab, settings, what):
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.redraw()
+    _, about = tab.download()
+    changes, told = TOLD[what]
+    changes = {name: about if name == "began_with" else value for name, value in changes.items()}
+    drop_with(tab, "mine.png", about)
+    assert told not in tab.text(".message p")
+    drop_with(tab, "changed.png", about | changes)
+    assert told in tab.text(".message p")
+    assert tab.steps() == 2
+
+
 def drop_with(tab, name, about):
     """A picture with these settings in it."""
     stream, chunk = io.BytesIO(), PngInfo()
@@ -321,3 +381,17 @@ def test_a_result_that_is_lost_with_the_connection_is_not_kept(visit):
         tab.redraw()
         assert np.array_equal(tab.mask(), rest)
         assert "earlier" not in tab.download()[1]
+
+
+def test_a_variation_of_a_result_that_is_lost_is_not_drawn_of_another(visit):
+    tab = visit()
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.redraw()
+    tab.page.locator(".more:not(.whole) summary").click()
+    tab.page.get_by_label("Variation of").select_option("result")
+    tab.page.get_by_label("Strength").fill("40")
+    tab.lose_connection()
+    tab.click("Redraw")
+    tab.wait_for_text(".message p", "The connection was lost, and the result with it")
+    assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"

@@ -115,6 +115,7 @@ class Visitor:
     # -- tabs -------------------------------------------------------------------------------------------
 
     def open(self) -> None:
+        """A page that does not open in time is a fault, and the visitor tries again at the next action."""
         self.visits += 1
         self.tab = PainterPage(self.context, self.url)
         self.page = self.tab.page
@@ -149,9 +150,11 @@ class Visitor:
     def act(self) -> str:
         """One action at random; returns its name."""
         name = self.dice.choices(list(self.actions), [weight for weight, _ in self.actions.values()])[0]
-        if name != "wait":
-            self.close_dialog()
         try:
+            if self.page.is_closed():
+                self.open()
+            if name != "wait":
+                self.close_dialog()
             told = self.actions[name][1]()
         except Error as error:
             kind = "could not be done in time" if isinstance(error, TimeoutError) else "failed"

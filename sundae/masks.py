@@ -180,19 +180,16 @@ def shrink(mask: np.ndarray, px: int) -> np.ndarray:
 
 
 def feather(mask: np.ndarray, px: int) -> np.ndarray:
-    """Opacity of the new pixels, float32 (H, W): 0 outside the mask, in it a curve over px pixels up to 1.
+    """Opacity of the new pixels, float32 (H, W): 0 outside the mask, in it a ramp over px pixels up to 1.
 
-    A pixel at distance d of the nearest pixel outside gets 1 - (1 - min(1, d / (px + 1)))^2; px = 0 is a hard edge.
-    Not a straight ramp: what the new pixels fade from is a blur of the surroundings, which lies as a pale ring in
-    dark corners where it shows for long.
+    A pixel at distance d of the nearest pixel outside gets min(1, d / (px + 1)); px = 0 is a hard edge.
     """
     _check_radius(px)
     outside = ~_checked_mask(mask)
     if px == 0:
         return mask.astype(np.float32)
     distance = np.sqrt(_distance_squared(outside, px + 1).astype(np.float32))
-    near = np.minimum(distance / np.float32(px + 1), np.float32(1))
-    return near * (np.float32(2) - near)
+    return np.minimum(distance / np.float32(px + 1), np.float32(1))
 
 
 def _checked_mask(mask: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ from sundae.window import (
 
 DEFAULT_FEATHER = 6  # px; the blend runs inside the hole
 CORRECTION_SCALE = 4  # model px per px of the colour correction
+MOST_CORRECTION = 0.2  # of -1 to 1; our tokenizers' colours are further off in 1 to 3 % of a picture
 
 
 class ThinMask(ValueError):
@@ -325,14 +326,15 @@ class Prepared:
         decoded = self.model.tokenizer.decode_window(tokens, top, left, bottom, right).cpu()
         decoded = decoded + colour_correction(self.known[area], decoded, self.pixel_mask[area])
         new = self._to_upload(images.to_rgb(decoded)[0], top * f, left * f)
-        alpha = self.alpha[..., None]
-        blended = np.rint(alpha * new + (1 - alpha) * self.backdrop).astype(np.uint8)
-        return images.in_own_colours(self.picture, self.box, blended, self.mask[self.box.slices])
-
-    @cached_property
-    def backdrop(self) -> np.ndarray:
-        """float32 ``(box.height, box.width, 3)``: the filled hole, which the feathered edge fades from."""
-        return self._to_upload(images.to_rgb(self.known)[0], 0, 0).astype(np.float32)
+        if self.feather:
+            # Faded in from the hole as it was filled, the edge would show: where dark hair reaches into the hole the fill
+            # is a pale blur, and a ring of it would stay around what was drawn. It begins with what was drawn, made to
+            # meet the known pixels one by one.
+            alpha = self.alpha[..., None]
+            rest = carried_in(self.known[area] - decoded, self.pixel_mask[area], 1)
+            edge = self._to_upload(images.to_rgb(decoded + rest)[0], top * f, left * f)
+            new = np.rint(alpha * new + (1 - alpha) * edge).astype(np.uint8)
+        return images.in_own_colours(self.picture, self.box, new, self.mask[self.box.slices])
 
     def _to_upload(self, rgb: np.ndarray, top: int, left: int) -> np.ndarray:
         """The part of model pixels ``rgb`` (whose corner is at ``top, left`` of the window) that shows the hole's
@@ -394,8 +396,9 @@ def reduce_known(rgb: np.ndarray, hole: np.ndarray, factor: int) -> tuple[np.nda
 def colour_correction(known: Tensor, decoded: Tensor, hole: Tensor) -> Tensor:
     """What to add to the decoded pixels so that they meet the known ones at the hole's edge.
 
-    The tokenizer's error at known pixels is carried into the hole as a membrane would (Pérez et al. 2003), at a
-    quarter of the resolution, because only slow differences of colour are wanted: edges must stay the model's.
+    The tokenizer's error at known pixels is carried into the hole, at a quarter of the resolution, because only slow
+    differences of colour are wanted: edges must stay the model's. Where dark hair was drawn beside light skin it is no
+    error of the tokenizer, and would be carried in as a light smudge: larger ones count as MOST_CORRECTION.
 
     Args:
         known, decoded: float32 ``(1, 3, H, W)``.
@@ -404,11 +407,18 @@ def colour_correction(known: Tensor, decoded: Tensor, hole: Tensor) -> Tensor:
     Returns:
         float32 ``(1, 3, H, W)``; zero where nothing is known.
     """
-    s = math.gcd(CORRECTION_SCALE, *known.shape[2:])  # cells may be 2 px wide and odd in number
+    return carried_in(known - decoded, hole, CORRECTION_SCALE, MOST_CORRECTION)
+
+
+def carried_in(error: Tensor, hole: Tensor, scale: int, most: float = math.inf) -> Tensor:
+    """An error float32 ``(1, 3, H, W)`` at known pixels, carried into the hole as a membrane would (Pérez et al. 2003)
+    at 1/scale of the resolution, where it is ``most`` at most in any channel; zero where nothing is known."""
+    s = math.gcd(scale, *error.shape[2:])  # cells may be 2 px wide and odd in number
     keep = (~hole).float()
     count = F.avg_pool2d(keep, s)
-    error = F.avg_pool2d((known - decoded) * keep, s) / count.clamp(min=1e-6)
-    membrane = masks.prefill(error, count == 0)
+    mean = F.avg_pool2d(error * keep, s) / count.clamp(min=1e-6)
+    mean = mean * (most / mean.abs().amax(1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
+    membrane = masks.prefill(mean, count == 0)
     return F.interpolate(membrane, scale_factor=s, mode="bilinear", align_corners=False)
 
 

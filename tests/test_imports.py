@@ -78,7 +78,7 @@ ALLOWED = {  # siblings that a module may know
     "changes": {"image"},
     "films": {"window", "image", "pipeline", "sampler"},
     "panels": {"image", "bundles", "pipeline", "sampler"},
-    "measure": {"image", "bundles", "pipeline", "priors.contract"},
+    "measure": {"image", "bundles", "pipeline", "priors.contract", "priors.likelihood"},
     "fit": {"image", "bundles"},
     "outputs": {"films", "image", "checkpoint", "pipeline", "sampler"},
     "card": {"bundles", "pipeline"},

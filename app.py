@@ -139,7 +139,7 @@ def wire(
     canvas.adopt(desk.adopted, session, shown, **AT_ONCE, **EACH)
     canvas.keep(desk.kept, session, shown, **AT_ONCE, **EACH)
     canvas.recall(desk.recalled, session, shown, **stops, **EACH)
-    canvas.blank(desk.blanked, session, shown, **stops, **EACH)
+    canvas.blank(desk.blanked, session, shown, **AT_ONCE, **EACH)
     canvas.extend(desk.extended, session, shown, **AT_ONCE)
     waits = {"show_progress": "hidden", "api_visibility": "private", **ALONE, **EACH}
     sight = canvas.sight(desk.seen, session, shown, **waits)

@@ -365,6 +365,7 @@ document.addEventListener('click', (event) => {
 // Called when the visitor does something that stops a running job.
 function stopping() {
   state.stopping = true;
+  state.face = false;
 }
 
 // Called when gradio is done with the job's event, whether it ran, was stopped or was never taken.

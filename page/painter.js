@@ -53,6 +53,7 @@ const state = {
   began: 0, // when the first step of the job was shown
   goOn: false, // the next job takes more steps from the last result
   anew: false, // the next job draws from nothing
+  face: false, // a new face is to be drawn as soon as there is room for it
   rest: null, // the mask of the next job, while the result before becomes the picture
 };
 const pointers = new Map(); // pointers that are down on the stage, by id

@@ -10,7 +10,10 @@ let asked = 0; // sights that have been asked for
 let awaited = false; // the last of them is not done
 
 const wholeActions = {
-  new: () => trigger('blank', { model: picker.model, again: state.source !== null }),
+  new() {
+    state.face = true;
+    trigger('blank', { model: picker.model, again: state.source !== null });
+  },
   extend() {
     const margins = {};
     for (const field of document.querySelectorAll('[data-margin]')) margins[field.dataset.margin] = Number(field.value);
@@ -21,9 +24,11 @@ const wholeActions = {
   strip: () => look('strip'),
 };
 
-// There is a picture of the model's size. With every pixel hidden, nothing of it is looked at.
+// There is a picture of the model's size, and another was not asked for meanwhile. With every pixel hidden, nothing of it
+// is looked at.
 function drawAnew(event) {
-  if (state.busy) return;
+  if (state.busy || !state.face) return;
+  state.face = false;
   picker.learn(event.grids);
   if (picker.model === null) picker.pick(event.model);
   setMode('paint');

@@ -331,6 +331,8 @@ def test_sample_draws_pictures_by_seed(desk, tiny, capsys):
     assert [output["path"] for output in report["outputs"]] == ["s-3.png", "s-4.png"]
     assert report["seeds"] == [3, 4]
     assert pixels("s-3.png").shape == (32, 32, 3)
+    with Image.open("s-3.png") as image:
+        assert json.loads(image.info["sundae"])["from_nothing"] is True
     assert (pixels("s-3.png") != pixels("s-4.png")).any()
     assert main([*argv, "alone.png", "--seed", "4"]) == 0
     assert Path("alone.png").read_bytes() == Path("s-4.png").read_bytes()

@@ -266,6 +266,16 @@ def test_uploads_go_even_when_one_of_them_is_missing(client, quick_server, tmp_p
     assert left_behind(quick_server.files) == []
 
 
+def test_pictures_from_nothing_say_so():
+    desk = Desk(Shelf(["night"], loader=lambda name, device: flat_model(-0.6)), [])
+    answers = [
+        list(programs.Programs(desk).sample(2, 0, 1)),
+        list(programs.Programs(desk).inpaint(IMAGE, MASK, 0, 1)),
+    ]
+    told = [["from_nothing" in each for each in about["settings"]] for *_, (_, about) in answers]
+    assert told == [[True, True], [False]]
+
+
 def test_answers_are_removed_after_a_while(monkeypatch):
     monkeypatch.setattr(programs, "KEEP_ANSWER", 0.5)
     desk = Desk(Shelf(["night"], loader=lambda name, device: flat_model(-0.6)), [])

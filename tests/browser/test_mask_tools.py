@@ -285,6 +285,29 @@ def test_the_last_mask_comes_again_on_another_picture(visit):
     assert np.array_equal(tab.mask(), mask)
 
 
+def test_the_last_mask_is_stretched_to_a_picture_of_another_size(tab):
+    tab.set_steps(1)
+    drag(tab, "r", *SQUARE)
+    left, top, right, bottom = box_of(tab.mask())
+    tab.redraw()
+    tab.drop("wide.png", png(np.full((200, 320, 3), 90, np.uint8))["buffer"])
+    tab.wait_for_text("#status", "wide.png, 320")
+    tab.page.locator(".stage").focus()
+    tab.press("m")
+    mask = tab.mask()
+    assert mask.shape == (200, 320)
+    wanted = np.multiply((left, top, right, bottom), (320, 200, 320, 200)) / 1024
+    assert np.abs(np.subtract(box_of(mask), wanted)).max() <= 1
+    tab.redraw()
+    tab.press("Control+z")
+    assert not tab.mask().any()
+    tab.renew()
+    tab.press("m")
+    there = box_of(tab.mask())
+    assert np.abs(np.subtract(there, (left, top, right, bottom))).max() <= 1024 / 200
+    tab.press("Delete")
+
+
 def test_help_lists_the_keys(tab):
     tab.press("?")
     sheet = tab.page.locator("dialog.keysheet")

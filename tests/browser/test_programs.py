@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import http.client
 import io
 import json
@@ -34,6 +35,7 @@ import sundae
 from page import programs
 from page.desk import Desk
 from page.shelf import Shelf
+from sundae.pipeline import blank
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "api.md"
@@ -191,6 +193,41 @@ def test_answers_say_whether_a_model_made_all_of_them(client):
     assert mark_of(client.predict(image=IMAGE, model="night-32", api_name="/reconstruct")[0]) == EDITED
 
 
+def whole_pictures(server, seeds, steps):
+    """What the library draws from nothing, with the settings of each."""
+    prepared = blank(sundae.load(server.log.parent / "night-32"))
+    config = dataclasses.replace(prepared.defaults, steps=steps)
+    *_, frame = prepared.run(config, seeds)
+    return [(np.asarray(frame.image(i)), prepared.settings(config, seed)) for i, seed in enumerate(seeds)]
+
+
+@pytest.mark.parametrize("way", ["client", "call/v2", "call"])
+def test_several_pictures_are_drawn_from_nothing(client, quick_server, way):
+    """The same by each way to ask; the plain one without names takes them in the order of the documentation."""
+    asked = {"n": 3, "seed": 5, "steps": 2, "model": "night-32"}
+    expected = whole_pictures(quick_server, [5, 6, 7], 2)
+    if way == "client":
+        first, about = client.predict(**asked, api_name="/sample")
+        others = about["others"]
+        files = [Path(path).read_bytes() for path in (first, *others)]
+    else:
+        body = asked if way == "call/v2" else {"data": [*asked.values(), False]}
+        with listening(quick_server.url, "sample", body, way) as lines:
+            *_, told = (line for line in lines if line.startswith(b"data: [{"))
+        first, about = json.loads(told.removeprefix(b"data: "))
+        files = [urllib.request.urlopen(each["url"]).read() for each in (first, *about["others"])]
+    assert about["settings"] == [settings for _, settings in expected]
+    for data, (image, settings) in zip(files, expected, strict=True):
+        found = Image.open(io.BytesIO(data))
+        assert json.loads(found.info["sundae"]) == settings
+        assert np.array_equal(np.asarray(found), image)
+
+
+def test_too_many_pictures_are_refused(client):
+    with pytest.raises(Exception, match="The number of pictures must be a whole number from 1 to 8"):
+        client.predict(n=9, api_name="/sample")
+
+
 def test_a_preview_shows_the_step_in_its_place(client):
     """Of a picture that is larger than the preview; around the hole nothing but JPEG noise differs."""
     image, hole = gradient(1600, 1200), np.zeros((1200, 1600), bool)
@@ -308,12 +345,12 @@ def test_a_caller_that_goes_away_frees_the_model(quick_server):
 
 
 @contextlib.contextmanager
-def listening(url: str, name: str, asked: dict):
+def listening(url: str, name: str, asked: dict, way: str = "call/v2"):
     """Ask for a job and yield the lines of its events; then hang up."""
     host = urlsplit(url).netloc
     with contextlib.closing(http.client.HTTPConnection(host, timeout=120)) as line:
         head = {"Content-Type": "application/json"}
-        line.request("POST", f"/gradio_api/call/v2/{name}", json.dumps(asked), head)
+        line.request("POST", f"/gradio_api/{way}/{name}", json.dumps(asked), head)
         event = json.loads(line.getresponse().read())["event_id"]
     with contextlib.closing(http.client.HTTPConnection(host, timeout=120)) as line:
         line.request("GET", f"/gradio_api/call/{name}/{event}")

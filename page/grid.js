@@ -1,5 +1,5 @@
-// All candidates on the stage at once, as large as they fit: new faces to choose from. A click takes one, and so do the
-// keys 1 to 8.
+// All candidates on the stage at once, as large as they fit, at the step that is looked at: new faces to choose from. A
+// click takes one, and so do the keys 1 to 8.
 
 const GRID_GAP = 4; // px
 
@@ -32,7 +32,7 @@ class Grid {
     if (!this.on || !run) return;
     const { columns, side } = this.layout(run.candidates);
     this.element.style.gridTemplateColumns = `repeat(${columns}, ${side}px)`;
-    showCandidates(this.element, run.candidates, run, side);
+    showCandidates(this.element, run.candidates, run, side, run.step);
   }
 
   // In how many columns so many squares are largest; rather beside each other than below.

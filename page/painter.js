@@ -200,14 +200,14 @@ function updateStrip(run) {
   showCandidates(strip, strip.hidden ? 0 : run.candidates, run);
 }
 
-// A button with a picture for each candidate, of a ``side`` in px.
-function showCandidates(place, wanted, run, side = THUMB) {
+// A button with a picture for each candidate, of a ``side`` in px, by default at the last step.
+function showCandidates(place, wanted, run, side = THUMB, step = run?.frames.length) {
   while (place.children.length > wanted) place.lastChild.remove();
   while (place.children.length < wanted) place.append(candidateButton(place.children.length));
   [...place.children].forEach((button, index) => {
     button.setAttribute('aria-pressed', String(index === run.choice));
     button.classList.toggle('beside', pair.on && index === pair.other);
-    player.drawThumb(button.firstChild, index, side);
+    player.drawThumb(button.firstChild, index, side, step);
   });
 }
 

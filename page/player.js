@@ -98,8 +98,8 @@ class Player {
     if (frame) pen.drawImage(clipped(frame.crops[index], frame.box, this.run.hard), frame.box[0], frame.box[1]);
   }
 
-  drawThumb(canvas, index, size = THUMB) {
-    const frame = this.run && this.run.frames[this.run.frames.length - 1];
+  drawThumb(canvas, index, size = THUMB, step = this.run?.frames.length) {
+    const frame = this.run && this.run.frames[step - 1];
     if (!frame || !frame.crops[index]) return;
     const area = around(frame.box, this.base.width, this.base.height);
     const side = Math.round(size * (window.devicePixelRatio || 1));

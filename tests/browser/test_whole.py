@@ -304,6 +304,13 @@ def test_faces_are_drawn_without_a_picture_and_one_is_picked_on_the_stage(arrive
     page.get_by_role("button", name="All at once").click()
     assert grid.is_visible()
     assert faces.nth(2).get_attribute("aria-pressed") == "true"
+    looks = [faces.first.evaluate("face => face.firstChild.toDataURL()")]
+    for step in (1, 5):
+        page.locator("[data-replay]").evaluate(
+            "(field, step) => { field.value = step; field.dispatchEvent(new Event('input')); }", step
+        )
+        looks.append(faces.first.evaluate("face => face.firstChild.toDataURL()"))
+    assert looks[0] == looks[2] != looks[1]  # at the step that is looked at
     tab.press("Escape")
     assert not grid.is_visible()
     assert not tab.page.locator("#undo-use").is_visible()  # there was nothing before

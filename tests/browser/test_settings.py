@@ -200,14 +200,14 @@ def test_the_cells_that_are_shown_follow_the_rule(tab, settings):
     tab.set_steps(2)
     tab.click("Redraw")
     tab.wait_for_text(".message p", "The mask covers no cell")
-    tab.page.get_by_label("Brush size").fill("300")
+    tab.page.get_by_label("Brush size").fill("100")  # the largest: 410 px
     tab.page.locator(".stage").focus()
     for key in ("Delete", "b"):
         tab.press(key)
-    tab.page.mouse.move(*tab.place((250, 384)))
+    tab.page.mouse.move(*tab.place((380, 384)))
     tab.page.mouse.down()
-    tab.page.mouse.move(*tab.place((560, 384)), steps=8)
-    middles = [128, 384, 640], 384  # the window is the whole picture
+    tab.page.mouse.move(*tab.place((480, 384)), steps=8)
+    middles = [128, 384, 640], 384  # the window is nearly the whole picture
     assert within(5, lambda: lit(*middles) == [False, True, False])  # while the pointer is down
     tab.page.mouse.up()
     settings.get_by_text("Back to the usual settings").click()

@@ -49,6 +49,9 @@ PAST, PAST_PIXELS = 12, 60_000_000  # results that can be brought back, and pixe
 PAST_TRAILS = 32_000_000  # bytes of their steps
 FORMER = 4  # pictures that "Use as input" has replaced and that can come back
 FORMER_PIXELS = 40_000_000  # of all of them together, unless a single one has more
+NOTHING_TO_VARY = (
+    "There is no result yet that could be varied: choose a variation of the picture, or a strength of 100 %."
+)
 UNUSUAL = "The models know aligned faces; this picture may be something else."
 UNUSUAL_TO_ONE = "The model knows aligned faces of its own kind; this picture may be something else."
 
@@ -393,6 +396,10 @@ class Session:
             calm = {"temperature_start": config.temperature_end, "strength": SETTLED, "renoise": 0.0}
             return dataclasses.replace(config, **calm), self._last_tokens(prepared)
         if order.of_result and config.strength < 1:
+            if (
+                self.result is None
+            ):  # painting and pressing Redraw, as is said elsewhere, would lead here again
+                raise ValueError(NOTHING_TO_VARY)
             return config, self._last_tokens(prepared)
         return config, None
 

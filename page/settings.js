@@ -1,6 +1,10 @@
 // The settings below the others: read when a redraw is asked for. An empty field leaves the model what suits it.
 
 const SMALLEST = 0.05; // strength, as in checks.py
+const MAX_SEED = 2 ** 32 - 1; // as in checks.py
+
+// Without what binary numbers add to a decimal one: 33.3 / 100 is 0.333 and not 0.33299999999999996.
+const decimal = (value) => Number(value.toPrecision(15));
 
 const settingFields = () => [...document.querySelectorAll('.more [data-setting]')];
 
@@ -11,7 +15,7 @@ function moreSettings() {
     if (field.type === 'checkbox') asked[field.dataset.setting] = field.checked;
     else if (field.type !== 'number') asked[field.dataset.setting] = field.value;
     else if (!field.validity.valid && !field.validity.stepMismatch) asked[field.dataset.setting] = null;
-    else if (field.value !== '') asked[field.dataset.setting] = Number(field.value) / Number(field.dataset.part || 1);
+    else if (field.value !== '') asked[field.dataset.setting] = decimal(Number(field.value) / Number(field.dataset.part || 1));
   }
   return asked;
 }
@@ -112,16 +116,27 @@ function fromFile(saved, maker) {
   if (about !== saved) told.push(t('More steps were taken after these.'));
   if (about.began_with) told.push(t('It was a variation of a result, which the file does not hold: these alone do not draw it again.'));
   const { more, beyond } = moreFromFile(about);
-  const steps = wholeIn(document.querySelector(USUAL.steps), about.steps) ? about.steps : NaN;
-  if (beyond || Number.isNaN(steps)) told.push(t('Some of them are beyond what the fields take, and left out.'));
+  const steps = Number.isInteger(about.steps) && isIn(document.querySelector(USUAL.steps), about.steps) ? about.steps : NaN;
+  const seed = Number.isInteger(about.seed) && isIn({ min: 0, max: MAX_SEED }, about.seed) ? about.seed : NaN;
+  if (beyond || Number.isNaN(steps) || Number.isNaN(seed) || hasNoField(about, maker)) told.push(t('Some of them are beyond what the fields take, and left out.'));
   if (about.proportion_end !== about.proportion_start) told.push(t('Its proportion changed from step to step: the field has the first.'));
   if (maker.place === null) told.push(t('The model that it was saved with, {name}, is not here.', { name: maker.name }));
+  else if (maker.same === null) told.push(t('Whether it was saved with this version of its model is not known: the model is still loading.'));
   else if (!maker.same) told.push(t('It was saved with another version of this model.'));
   setMessage(told.join(' '));
-  return { seed: about.seed, steps, candidates: 1, more };
+  return { seed, steps, candidates: 1, more };
 }
 
-const wholeIn = ({ min, max }, value) => Number.isFinite(value) && value >= Number(min) && value <= Number(max);
+// Whether it was drawn with more than the page has fields for, otherwise than the model would: from the command line
+// or by a program.
+function hasNoField(about, maker) {
+  return Boolean(about.grow) || Object.entries(maker.usual).some(([name, value]) => name in about && about[name] !== value);
+}
+
+// A share as its field has it, such that the field's value is that share again.
+const percent = (share) => decimal(100 * share);
+
+const isIn = ({ min, max }, value) => Number.isFinite(value) && value >= Number(min) && value <= Number(max);
 
 // What the fields below the others hold of it, and whether any would refuse what there is.
 function moreFromFile(about) {
@@ -129,13 +144,13 @@ function moreFromFile(about) {
   let beyond = false;
   const put = (id, value) => {
     if (!Number.isFinite(value)) return;
-    if (wholeIn(document.getElementById(id), value)) more[id] = String(value);
+    if (isIn(document.getElementById(id), value)) more[id] = String(value);
     else beyond = true;
   };
-  put('s-strength', about.strength < 1 ? Math.round(100 * about.strength) : NaN);
+  put('s-strength', about.strength < 1 ? percent(about.strength) : NaN);
   put('s-first', about.temperature_start);
   put('s-last', about.temperature_end);
-  put('s-proportion', about.proportion_start < 1 ? Math.round(100 * about.proportion_start) : NaN);
+  put('s-proportion', percent(about.proportion_start)); // 100 too: left empty the model takes what suits it
   put('s-feather', about.from_nothing ? NaN : about.feather); // a picture without a rim was drawn without one
   more['s-rule'] = about.mask_rule === 'all' ? 'all' : 'any';
   more['s-of'] = 'picture';

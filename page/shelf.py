@@ -19,6 +19,8 @@ from sundae.image import Picture
 
 log = logging.getLogger(__name__)
 
+NO_FIELD = ("renoise", "early_stop", "top_k", "top_p", "stride", "falloff", "random_windows")  # on the page
+
 
 def in_the_box() -> list[str]:
     """Names of the bundled models that can redraw: the default first, last those that are other priors of a
@@ -149,14 +151,22 @@ class Shelf:
         return [Path(name).name for name in self.names]
 
     def maker(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Of the model that a saved picture's settings name: the ``name``, its ``place`` here or None, and whether it
-        is the ``same`` version, as far as the model is loaded."""
+        """Of the model that a saved picture's settings name: the ``name`` and its ``place`` here, None also if it cannot
+        be loaded. Of one that is loaded also whether it is the ``same`` version, which else is None, and what is
+        ``usual`` for it of the settings that have no field on the page."""
         name = settings.get("model")
-        place = self.titles.index(name) if name in self.titles else None
-        loading = None if place is None else self._loading.get(place)
-        ready = loading is not None and loading.done() and not loading.exception()
-        same = not ready or loading.result().hash == settings.get("hash")
-        return {"name": str(name)[:60], "place": place, "same": same}
+        about = {"name": str(name)[:60], "place": None, "same": None, "usual": {}}
+        if name not in self.titles:
+            return about
+        place = self.titles.index(name)
+        loading = self._loading.get(place)
+        if loading is None or not loading.done():
+            return {**about, "place": place}
+        if loading.exception():
+            return about
+        model = loading.result()
+        usual = {field: getattr(model.prior.defaults, field) for field in NO_FIELD} if model.prior else {}
+        return {**about, "place": place, "same": model.hash == settings.get("hash"), "usual": usual}
 
     def named(self, name: str) -> Model:
         """The model of that name, as ``titles`` has it.

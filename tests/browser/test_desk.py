@@ -450,6 +450,24 @@ def test_a_model_that_cannot_be_loaded_is_passed_over_and_said_once(session, cap
     ]
 
 
+def test_of_the_model_of_a_saved_picture_is_told_what_is_known(tmp_path):
+    names = [str(save_tiny_bundle(tmp_path / name)) for name in ("tiny", "other")]
+    shelf = Shelf([*names, str(tmp_path / "missing")])
+    about = {"model": "tiny", "hash": "0123"}
+    assert shelf.maker(about) == {"name": "tiny", "place": 0, "same": None, "usual": {}}, (
+        "it is not loaded yet"
+    )
+    model = shelf[0]
+    told = shelf.maker({**about, "hash": model.hash})
+    assert (told["place"], told["same"]) == (0, True)
+    assert told["usual"]["top_k"] == 0
+    assert not shelf.maker(about)["same"]
+    with pytest.raises(ValueError, match="missing"):
+        shelf[2]
+    for name in ("missing", "nobody", None, ["tiny"]):
+        assert shelf.maker({"model": name})["place"] is None, name
+
+
 def test_programs_name_a_model_or_get_the_one_that_fits(tmp_path):
     names = [
         str(save_flat_bundle(tmp_path / name, value, 20)) for name, value in (("night", -0.6), ("day", 0.6))

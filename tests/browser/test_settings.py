@@ -147,6 +147,9 @@ TOLD = {
     "a variation": ({"strength": 0.4, "began_with": {}}, "It was a variation of a result"),
     "too many steps": ({"steps": 200}, "Some of them are beyond what the fields take"),
     "too hot": ({"temperature_start": 5.0}, "Some of them are beyond what the fields take"),
+    "a long seed": ({"seed": 2**40}, "Some of them are beyond what the fields take"),
+    "what has no field": ({"top_k": 5}, "Some of them are beyond what the fields take"),
+    "a grown mask": ({"grow": 8}, "Some of them are beyond what the fields take"),
     "a changing proportion": ({"proportion_start": 0.5}, "Its proportion changed from step to step"),
     "another model": ({"model": "Mona-512"}, "The model that it was saved with, Mona-512, is not here."),
     "another version": ({"hash": "0123"}, "It was saved with another version of this model."),
@@ -166,6 +169,32 @@ def test_what_does_not_come_back_with_a_picture_is_told(tab, settings, what):
     drop_with(tab, "changed.png", about | changes)
     assert told in tab.text(".message p")
     assert tab.steps() == 2
+    assert tab.seed() == about["seed"]
+
+
+@pytest.mark.parametrize(
+    ("field", "names", "value"),
+    [
+        ("Strength", ["strength"], 0.333),
+        ("Strength", ["strength"], 0.07),
+        ("Proportion", ["proportion_start", "proportion_end"], 0.125),
+        ("Proportion", ["proportion_start", "proportion_end"], 1.0),
+        ("First temperature", ["temperature_start"], 0.123),
+        ("Last temperature", ["temperature_end"], 0.987),
+    ],
+)
+def test_a_number_that_no_step_of_its_field_reaches_comes_back_as_it_was(tab, settings, field, names, value):
+    """As the command line and programs draw with; also one that is the usual, which may not be so for the model."""
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.redraw()
+    about = tab.download()[1] | dict.fromkeys(names, value)
+    drop_with(tab, "mine.png", about)
+    assert settings.get_by_label(field).input_value() != ""
+    assert "left out" not in tab.text(".message p")
+    paint(tab, "r", ((20, 20), (100, 80)))
+    tab.redraw()
+    assert tab.download()[1] == about
 
 
 def drop_with(tab, name, about):
@@ -256,7 +285,7 @@ def test_a_variation_of_the_result_begins_with_it(tab, settings):
     paint(tab, "r", SQUARE)
     tab.set_steps(2)
     tab.click("Redraw")
-    tab.wait_for_text(".message p", "There is no result yet")
+    tab.wait_for_text(".message p", "There is no result yet that could be varied")
     settings.get_by_label("Strength").fill("100")
     tab.redraw()
     settings.get_by_label("Strength").fill("30")
@@ -395,3 +424,5 @@ def test_a_variation_of_a_result_that_is_lost_is_not_drawn_of_another(visit):
     tab.click("Redraw")
     tab.wait_for_text(".message p", "The connection was lost, and the result with it")
     assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
+    tab.click("Redraw")
+    tab.wait_for_text(".message p", "There is no result yet that could be varied")

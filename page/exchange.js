@@ -1,6 +1,6 @@
 // What goes to the server and what comes from it.
 
-const SLOTS = 8; // as in painter.py: the server posts event n in slot n % SLOTS, so that none is overwritten unseen
+const SLOTS = 16; // as in painter.py: the server posts event n in slot n % SLOTS, so that none is overwritten unseen
 const MAX_UPLOAD = 64 * 1024 * 1024; // bytes, as in painter.py
 
 // ---- a new picture: chosen, dropped or pasted ----------------------------------------------------------

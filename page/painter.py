@@ -37,7 +37,7 @@ SCRIPTS = (  # one scope, in this order
     "saving.js",
     "exchange.js",
 )
-SLOTS = 8  # as in exchange.js
+SLOTS = 16  # as in exchange.js
 MAX_UPLOAD = "64mb"  # as in exchange.js
 
 

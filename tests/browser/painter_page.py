@@ -162,7 +162,7 @@ class PainterPage:
           stop.abort();
         }"""
         self.page.evaluate(script, self.heartbeat)
-        self.page.wait_for_timeout(2000)
+        self.page.wait_for_timeout(3500)
 
     def altered_post(self, alter: Callable[[list], None]) -> Route:
         """Change the data of the next posts that carry a mask, as a stranger's program might."""

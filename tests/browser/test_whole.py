@@ -363,4 +363,4 @@ def test_a_strip_comes_bit_by_bit_and_stops_when_it_is_closed_or_another_picture
         assert within(whole_strip, lambda: "dB PSNR" in other.text(".sight p"))
         assert time.monotonic() - begun < max(1.5, whole_strip / 3), how
         other.press("Escape")
-        assert how == "tab closed" or not sight(tab).is_visible()
+        assert how == "tab closed" or within(10, lambda: not sight(tab).is_visible())

@@ -29,8 +29,16 @@ MAX_TURN = 2**53 - 1  # the largest number that a page counts to
 SORRY = "Something went wrong on the server and the job was stopped. The log there says more."
 
 
+def in_words(name: str, error: Exception) -> str:
+    """What a visitor is told of an error: a ValueError's own words, else an apology, and the log has the rest."""
+    if isinstance(error, ValueError):
+        return sentence(error)
+    log.error("%s failed", name, exc_info=error)
+    return SORRY
+
+
 def answered(handler: Callable) -> Callable:
-    """The session and the page's update. Errors become messages: a ValueError's own words, else an apology.
+    """The session and the page's update. Errors become messages.
 
     A visitor whose connection was lost for a while comes back without a session: it counts as an empty one.
     """
@@ -40,11 +48,8 @@ def answered(handler: Callable) -> Callable:
         session = session or Session()
         try:
             event = handler(self, session, *args)
-        except ValueError as error:
-            event = session.event("note", note=sentence(error))
-        except Exception:
-            log.exception("%s failed", handler.__name__)
-            event = session.event("note", note=SORRY)
+        except Exception as error:
+            event = session.event("note", note=in_words(handler.__name__, error))
         return session, gr.skip() if event is None else post(event)
 
     return safe
@@ -55,20 +60,17 @@ def streamed(handler: Callable) -> Callable:
 
     @functools.wraps(handler)
     def safe(self: Desk, session: Session | None, *args: Any) -> Iterator[tuple[Any, Any]]:
-        kept: Any = session or Session()
-        visitor = kept
-        for event in told(handler, self, visitor, *args):
+        session = session or Session()
+        kept: Any = session  # with the first update, as of a redraw
+        for event in told(self, session, *args):
             yield kept, post(event)
             kept = gr.skip()
 
-    def told(handler: Callable, desk: Desk, session: Session, *args: Any) -> Iterator[Event]:
+    def told(desk: Desk, session: Session, *args: Any) -> Iterator[Event]:
         try:
             yield from handler(desk, session, *args)
-        except ValueError as error:
-            yield session.event("note", note=sentence(error))
-        except Exception:
-            log.exception("%s failed", handler.__name__)
-            yield session.event("note", note=SORRY)
+        except Exception as error:
+            yield session.event("note", note=in_words(handler.__name__, error))
 
     return safe
 
@@ -182,11 +184,8 @@ class Desk:
                 yield event, order.seed if event["kind"] == "start" else None
         except gr.Error as error:  # of ZeroGPU: no GPU is free, or the visitor's time on it is used up
             yield session.event("stopped", status="", note=sentence(error.message)), None
-        except ValueError as error:
-            yield session.event("stopped", status="", note=sentence(error)), None
-        except Exception:
-            log.exception("redraw failed")
-            yield session.event("stopped", status="", note=SORRY), None
+        except Exception as error:
+            yield session.event("stopped", status="", note=in_words("redraw", error)), None
 
     @answered
     def cancel(self, session: Session) -> Any:
@@ -244,11 +243,8 @@ class Desk:
         try:
             for event in session.see(what, session.model(self.shelf, model), asked):
                 yield {**event, "asked": asked}
-        except ValueError as error:
-            yield session.event("sight", text=sentence(error), **wrong)
-        except Exception:
-            log.exception("see failed")
-            yield session.event("sight", text=SORRY, **wrong)
+        except Exception as error:
+            yield session.event("sight", text=in_words("see", error), **wrong)
 
     def abandoned(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
         return self.abandon(session, getattr(event, "what", None), getattr(event, "number", None))

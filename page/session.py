@@ -396,10 +396,10 @@ class Session:
             calm = {"temperature_start": config.temperature_end, "strength": SETTLED, "renoise": 0.0}
             return dataclasses.replace(config, **calm), self._last_tokens(prepared)
         if order.of_result and config.strength < 1:
-            if (
-                self.result is None
-            ):  # painting and pressing Redraw, as is said elsewhere, would lead here again
-                raise ValueError(NOTHING_TO_VARY)
+            if self.result is None:
+                raise ValueError(
+                    NOTHING_TO_VARY
+                )  # "paint, then press Redraw", as elsewhere, would lead here again
             return config, self._last_tokens(prepared)
         return config, None
 

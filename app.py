@@ -85,7 +85,7 @@ def place_controls(models: list[str]) -> dict[str, gr.Component]:
             keep_going = gr.Button("Keep going", elem_id="keep-going")
             use = gr.Button("Use as input", elem_id="use")
             download = gr.Button("Download PNG", elem_id="download")
-            undo_use = gr.Button("Undo “Use as input”", elem_id="undo-use")
+            undo_use = gr.Button("Back to former picture", elem_id="undo-use")
         more_to_save(elem_id="saving")
         whole_picture(elem_id="whole")
         gr.HTML(html_template=page_file("keys.html"), apply_default_css=False)

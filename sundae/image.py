@@ -325,11 +325,20 @@ def _exif_without_orientation(opened: Image.Image, notes: list[str]) -> bytes | 
         return None
 
 
+def _xmp_of(info: dict[Any, Any]) -> str:
+    """The XMP of a file; empty if it has none."""
+    xmp = info.get("XML:com.adobe.xmp") or info.get("xmp") or ""
+    return xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
+
+
+def _source_types(info: dict[Any, Any]) -> set[str]:
+    """The IPTC's terms that the XMP of a file gives for where its parts come from."""
+    return set(re.findall(r"digitalsourcetype/(\w+)", _xmp_of(info)))
+
+
 def _is_generated(info: dict[Any, Any]) -> bool:
     """Whether the XMP of a file says that a trained model made all of it, and says nothing else of any part."""
-    xmp = info.get("XML:com.adobe.xmp") or info.get("xmp")
-    text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
-    return set(re.findall(r"digitalsourcetype/(\w+)", text)) == {"trainedAlgorithmicMedia"}
+    return _source_types(info) == {"trainedAlgorithmicMedia"}
 
 
 def _lost_extras(opened: Image.Image, info: dict[Any, Any]) -> list[str]:
@@ -341,7 +350,8 @@ def _lost_extras(opened: Image.Image, info: dict[Any, Any]) -> list[str]:
     if frames > 1:
         kind = "page" if opened.format == "TIFF" else "frame"
         lost.append(f"only the first {kind} is used; the others are not kept")
-    if "xmp" in info or "XML:com.adobe.xmp" in info:
+    xmp = _xmp_of(info)
+    if xmp and xmp not in map(_XMP.format, _source_types(info)):  # our own mark is made anew when a picture is saved
         lost.append("XMP metadata is not kept")
     if set(getattr(opened, "text", {})) - {"sundae", "XML:com.adobe.xmp"}:
         lost.append("PNG text comments are not kept")

@@ -654,6 +654,7 @@ def test_the_mark_says_what_a_model_made(settings, term, tmp_path):
     assert mark_of(tmp_path / "a.png") == term
     again = load_picture(tmp_path / "a.png")
     assert again.generated == (term == DRAWN)
+    assert not again.notes  # the mark is made anew, so nothing is lost
     save_picture(again.image, tmp_path / "b.png", again, {"seed": 3})
     assert mark_of(tmp_path / "b.png") == (DRAWN if term == DRAWN else EDITED)
 
@@ -666,7 +667,9 @@ def test_the_mark_of_other_programs_counts_where_it_is_of_the_whole_picture(form
         chunk.add_itxt("XML:com.adobe.xmp", text.decode())
         options = {"pnginfo": chunk} if form == "PNG" else {"xmp": text}
         sample("RGB").save(stream, form, **options)
-        return load_picture(stream.getvalue()).generated
+        picture = load_picture(stream.getvalue())
+        assert any("XMP metadata is not kept" in note for note in picture.notes) == bool(text)
+        return picture.generated
 
     assert marked(DRAWN)
     assert not marked()

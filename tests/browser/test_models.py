@@ -90,7 +90,7 @@ def test_the_visitor_may_choose_another_and_that_stays_with_the_picture(tab):
     tab.wait_for_text("#status", "The result is the picture now")
     assert (model(tab), tab.text("#model .why")) == ("Day", CHOSEN)
     choose(tab, "Night")
-    tab.click("Undo “Use as input”")
+    tab.click("Back to former picture")
     tab.wait_for_text("#status", "The former picture is back")
     assert (model(tab), tab.text("#model .why")) == ("Day", CHOSEN)
     assert tab.download()[1]["model"] == "day-32"

@@ -122,7 +122,7 @@ def test_a_file_that_is_too_large_or_does_not_arrive_is_named_and_the_redraw_goe
 
 
 def test_use_as_input_can_be_undone_again_and_again(tab):
-    undo = tab.page.get_by_role("button", name="Undo “Use as input”")
+    undo = tab.page.get_by_role("button", name="Back to former picture")
     assert undo.is_hidden()
     tab.set_steps(2)
     candidates(tab, 2)
@@ -167,7 +167,7 @@ def test_what_was_painted_after_the_redraw_comes_back_too(tab):
     mask = tab.mask()
     tab.click("Use as input")
     tab.wait_for_text("#status", "The result is the picture now")
-    tab.click("Undo “Use as input”")
+    tab.click("Back to former picture")
     tab.wait_for_text("#status", "The former picture is back")
     assert np.array_equal(tab.mask(), mask)
     assert tab.page.locator(".sundae").get_attribute("data-look") == "tint"
@@ -180,7 +180,7 @@ def test_a_new_picture_leaves_nothing_to_undo(tab):
     tab.click("Use as input")
     tab.wait_for_text("#status", "The result is the picture now")
     tab.renew()
-    assert tab.page.get_by_role("button", name="Undo “Use as input”").is_hidden()
+    assert tab.page.get_by_role("button", name="Back to former picture").is_hidden()
 
 
 # -- what is shown, what is named, what is saved -------------------------------------------------------------

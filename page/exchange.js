@@ -187,20 +187,19 @@ function stop(status) {
   setStatus(status);
 }
 
-// ---- pictures that "Use as input", "Extend" or a new face has replaced ---------------------------------------------------------
+// ---- pictures that another has taken the place of, by "Use as input", "Extend", a new face or an earlier result ---------------
 
 // Keep what is here, or take out what was here when the picture was: the server keeps as many pictures.
 function turnHistory(event) {
   const former = event.way === 'former' ? state.former.pop() : null;
-  if (event.way === 'new' || event.way === 'recalled') state.former = [];
-  const grown = event.way === 'extended' && event.edits > state.edits; // a result is part of it now
-  if (event.way === 'used' || grown || (event.way === 'blank' && state.ready)) {
+  if (event.way === 'new') state.former = [];
+  if (['used', 'extended', 'recalled'].includes(event.way) || (event.way === 'blank' && state.ready)) {
     const { source, hint } = state;
     const look = root.dataset.look;
     state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, source, hint, look });
   }
   if (event.way === 'blank') setHint('');
-  state.former.splice(0, state.former.length - event.former);
+  state.former.splice(0, state.former.length - event.former); // the server keeps no more
   state.edits = event.edits;
   document.body.classList.toggle('sundae-former', state.former.length > 0);
   find('.chip').textContent = event.edits ? t('Before this edit') : t('Original');

@@ -43,7 +43,7 @@ const state = {
   unsent: -Infinity, // when one last could not be
   hint: '', // in English, as it came
   picture: 0, // number of the event that brought the picture
-  former: [], // what was here when "Use as input", "Extend" or a new face replaced a picture, the last one last
+  former: [], // what was here when another picture took its place, the last one last
   edits: 0, // results that are part of the picture
   source: null, // the picture as it came: a file, or the number of an example
   recovering: null, // what is to be done once the picture, which is on its way again, is here: 'redraw' or 'nothing'

@@ -33,7 +33,7 @@ function showPast() {
   const row = find('.past');
   const here = past.find((each) => each.run === player.run && each.run === player.finished);
   if (here) player.drawThumb(here.thumb, here.run.choice, THUMBS);
-  row.hidden = past.length < 2 && !past.some((each) => each.kept.length);
+  row.hidden = !past.some((each) => each.run !== player.finished || each.kept.length);
   const byKeyboard = row.querySelector('.thumbs :focus-visible');
   row.querySelector('.thumbs').replaceChildren(...past.flatMap(thumbButtons).reverse());
   if (byKeyboard) row.querySelector('[aria-current=true]')?.focus({ preventScroll: true });

@@ -47,7 +47,7 @@ SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "b
 MAX_RIM = 4096  # px on one side
 PAST, PAST_PIXELS = 12, 60_000_000  # results that can be brought back, and pixels of their pictures
 PAST_TRAILS = 32_000_000  # bytes of their steps
-FORMER = 4  # pictures that "Use as input" has replaced and that can come back
+FORMER = 4  # pictures that others have taken the place of and that can come back
 FORMER_PIXELS = 40_000_000  # of all of them together, unless a single one has more
 NOTHING_TO_VARY = (
     "There is no result yet that could be varied: choose a variation of the picture, or a strength of 100 %."
@@ -237,6 +237,8 @@ class Session:
             picture = extend_picture(self._as_it_stands(self.picture), **sides)
             if self.result is not None:
                 self._commit(self.picture, self.result)
+            else:
+                self._keep(self.picture)
             event = self._show(picture, "extended", f"Extended to {picture.size[0]} × {picture.size[1]}")
         assert picture.inner is not None, "extend_picture"
         return {**event, "inside": on_view(Box(*picture.inner), picture.size)}
@@ -278,7 +280,8 @@ class Session:
         return sum(former.picture.rgb.size // 3 for former in self._former)
 
     def undo_use(self) -> Event:
-        """The picture before "Use as input" or a new face comes back, and its result with all candidates."""
+        """The picture that another has taken the place of comes back, and its result with all candidates; not one that
+        was there before a new picture was loaded."""
         with self._lock:
             if not self._former:
                 raise ValueError("There is no former picture to go back to.")
@@ -471,7 +474,9 @@ class Session:
                 past.choice = whole_number(index, "The candidate", 0, past.order.candidates - 1)
             self._turn = max(self._turn, self._turn + 1 if turn is None else turn)
             result = past.result()
-            self._former, self._earlier = [], list(past.earlier)
+            if self.picture is not None:
+                self._keep(self.picture)
+            self._earlier = list(past.earlier)
             event = self._show(past.picture, "recalled", "An earlier result is back")
             self.result = result
             return {**event, "job": past.job, "index": past.choice}

@@ -139,6 +139,25 @@ def test_several_pictures_come_back_one_by_one_and_the_oldest_are_forgotten(sess
     assert session.use_as_input()["former"] == 1, "one can always come back"
 
 
+def test_whatever_takes_a_picture_s_place_it_can_come_back(session):
+    job, nothing = redraw(session)[-1]["job"], dict.fromkeys(("left", "right", "top", "bottom"), 0)
+    first = session.picture
+    event = session.extend(nothing | {"left": 16})
+    assert (event["way"], event["former"]) == ("extended", 1)
+    extended = session.picture
+    assert session.extend(nothing | {"top": 16})["former"] == 2  # of this there is no result
+    assert session.recall(job)["former"] == 3
+    assert session.picture is first
+    session.undo_use()
+    assert session.picture.size == (extended.size[0], extended.size[1] + 16)
+    session.undo_use()
+    assert session.picture is extended
+    session.undo_use()
+    assert session.picture is first and session.result is not None
+    with pytest.raises(ValueError, match="no former picture"):
+        session.undo_use()
+
+
 def test_a_new_picture_forgets_the_former_ones(session):
     redraw(session)
     session.use_as_input()

@@ -64,6 +64,30 @@ def test_an_earlier_result_comes_back_whole(visit):
     )  # its settings draw the same again
 
 
+def test_what_an_earlier_result_takes_the_place_of_comes_back(visit):
+    """A picture without a result, with what is painted on it; the only result is offered meanwhile."""
+    tab = visit()
+    tab.set_steps(1)
+    paint(tab, LEFT)
+    tab.redraw()
+    first = tab.shown()
+    tab.click("Load example 2")
+    tab.wait_for_count("pictures", 2)
+    assert earlier(tab).count() == 1 and earlier(tab).first.is_visible()
+    back = tab.page.get_by_role("button", name="Back to former picture")
+    assert back.is_hidden(), "another picture was asked for"
+    paint(tab, RIGHT)
+    shown, mask = tab.shown(), tab.mask()
+    earlier(tab).first.click()
+    tab.wait_for_count("pictures", 3)
+    assert np.array_equal(tab.shown(), first)
+    back.click()
+    tab.wait_for_count("pictures", 4)
+    assert np.array_equal(tab.shown(), shown)
+    assert np.array_equal(tab.mask(), mask)
+    assert back.is_hidden()
+
+
 def test_cleared_results_are_gone(visit):
     tab = visit()
     tab.set_steps(1)

@@ -8,6 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -125,6 +127,25 @@ def test_mp4_goes_through_ffmpeg(frames, ffmpeg):
     assert len(pixels) == 7 + 13  # the last one stays for 1.6 s
     assert np.array_equal(pixels[3], np.asarray(frames[3].image(0)))
     assert (pixels[6:] == pixels[-1]).all()
+
+
+def test_the_real_ffmpeg_makes_a_film_that_players_read(frames, tmp_path, monkeypatch):
+    (tmp_path / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = tmp_path / "run.mp4"
+    path.write_bytes(sundae.film(frames, "mp4"))
+    film, pictures = cv2.VideoCapture(str(path)), []
+    assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(1 / 0.12, abs=0.01)
+    code = int(film.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
+    assert code in (b"avc1", b"h264")
+    while (read := film.read())[0]:
+        pictures.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB).astype(np.float32))
+    assert len(pictures) == 7 + 13
+    for place in (0, 3, 6, 19):
+        truth = np.asarray(frames[min(place, 6)].image(0), np.float32)
+        distances = [float(np.abs(picture - truth).mean()) for picture in pictures]
+        assert distances[place] < 8
+        assert distances[place] <= min(distances) + 0.5  # of all states it is this one
 
 
 def test_a_failing_ffmpeg_is_told(frames, ffmpeg):

@@ -55,7 +55,7 @@ def build(shelf: Shelf, example_folder: Path = EXAMPLES) -> gr.Blocks:
     with gr.Blocks(
         title="Sundae", fill_width=True, analytics_enabled=False, delete_cache=(600, 3600)
     ) as demo:
-        session = gr.State(time_to_live=IDLE, delete_callback=forgetter(demo))
+        session = gr.State(time_to_live=IDLE, delete_callback=forgetter(demo, desk.uploads))
         with gr.Row(elem_id="desk"):
             header(elem_id="head")
             canvas = painter(elem_id="painter")

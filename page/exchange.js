@@ -33,10 +33,11 @@ function notLoaded(text) {
   setMessage(text);
 }
 
-// The server files uploads by content and name, and removes each when read: equal files need different names.
+// The server files uploads by content and name, and removes each when read: equal files need different names. By the
+// visit it finds what nobody came to have read, because the tab was closed.
 function renamed(file) {
   const ending = (/\.[a-z0-9]{1,5}$/i.exec(file.name) || ['.png'])[0];
-  return new File([file], `${Date.now()}-${Math.random().toString(36).slice(2)}${ending}`, { type: file.type });
+  return new File([file], `${state.visit}-${Date.now()}-${Math.random().toString(36).slice(2)}${ending}`, { type: file.type });
 }
 
 const carriesFiles = (event) => [...(event.dataTransfer?.types || [])].includes('Files');
@@ -269,7 +270,7 @@ function receive() {
   }
   fresh.sort((a, b) => a.number - b.number);
   for (const event of fresh) {
-    state.lastSeen = event.number;
+    Object.assign(state, { lastSeen: event.number, visit: event.visit });
     handled = handled.then(() => received[event.kind](event)).catch((error) => console.error(error));
   }
 }

@@ -127,6 +127,7 @@ class Session:
     """
 
     def __init__(self) -> None:
+        self.visit = secrets.token_hex(8)  # what the names of the visitor's uploads begin with
         self._numbers = Numbers()
         self._lock = threading.RLock()
         self._comparing = threading.Lock()
@@ -598,7 +599,7 @@ class Session:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def event(self, kind: str, **fields: Any) -> Event:
-        return self._numbers.event(kind, **fields)
+        return self._numbers.event(kind, visit=self.visit, **fields)
 
 
 def prepare(inpainter: Inpainter, picture: Picture, order: Order) -> Prepared:

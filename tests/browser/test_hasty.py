@@ -125,6 +125,19 @@ def test_the_file_dropped_last_is_the_picture_and_none_stays_on_the_disk(tab, se
     assert tab.page.locator(".message").is_hidden()
 
 
+def test_a_file_that_was_sent_as_the_tab_was_left_goes_too(visit, server):
+    """What would have had it read was never sent."""
+    tab = visit()
+    tab.page.route("**/run/**", lambda route: None)
+    with tab.page.expect_response(lambda each: "/upload" in each.url):
+        tab.drop("late.png", grey(40))
+    assert within(5, lambda: [*server.files.glob("*/*.png")])
+    before = len(tab.errors)
+    tab.page.goto("about:blank")
+    del tab.errors[before:]
+    assert within(15, lambda: not [*server.files.glob("*/*.png")])
+
+
 def test_the_earlier_result_pressed_last_is_the_one_that_is_here(tab):
     for _ in range(3):
         have_a_result(tab)

@@ -16,7 +16,7 @@ import logging
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -26,6 +26,7 @@ import numpy as np
 from PIL.Image import Image
 
 import sundae
+from page.ahead import Ahead, apart
 from page.checks import MAX_CANDIDATES, MAX_SEED, MAX_STEPS, Order, more_settings, uploaded_file, whole_number
 from page.desk import SORRY, Desk, remove_upload
 from page.events import jpeg_url, on_view, sentence, view_size
@@ -179,7 +180,7 @@ class Programs:
         """
         picture = load_picture(self._received(image)[0], "The picture")
         chosen = self.shelf.choose(picture, model)
-        _, seen = sundae.reconstruct(chosen, picture)
+        _, seen = apart(lambda: sundae.reconstruct(chosen, picture))
         about = {"model": chosen.name, "hash": chosen.hash, "reconstruction": True}
         (file,) = self._files([seen], picture, [about], ["reconstruction"])
         yield file, about | {"psnr": round(decibels(picture, seen), 2)}
@@ -222,8 +223,7 @@ class Programs:
     ) -> Iterator[Answer]:
         """How far the work is after every step, then its files."""
         small = Small(prepared.picture) if previews else None
-        running: Any = self.desk.run(prepared, config, seeds, None)
-        with contextlib.closing(running) as frames:
+        with Ahead(lambda: self._frames(prepared, config, seeds, previews)) as frames:
             for frame in frames:
                 about: dict[str, Any] = {"step": frame.index, "of": frame.total}
                 if not frame.last:
@@ -233,6 +233,17 @@ class Programs:
                 images = [frame.image(i) for i in range(len(seeds))]
                 first, *others = self._files(images, prepared.picture, settings, seeds)
                 yield first, about | {"settings": settings, "others": others}
+
+    def _frames(
+        self, prepared: Prepared, config: SamplerConfig, seeds: Sequence[int], previews: bool
+    ) -> Generator[Frame, None, None]:
+        """Of a run; those that are looked at are decoded already."""
+        running: Any = self.desk.run(prepared, config, seeds, None)
+        with contextlib.closing(running) as frames:
+            for frame in frames:
+                if previews or frame.last:
+                    _ = frame.patches
+                yield frame
 
     def _files(
         self, images: Sequence[Image], picture: Picture, settings: Sequence[dict], names: Sequence[Any]

@@ -257,8 +257,11 @@ class Session:
         def wanted() -> bool:
             return self._shown == shown and self.waits_for("sight", asked)
 
-        with contextlib.suppress(Overtaken):
-            for image, text, done in SIGHTS[what](watched(model, wanted), picture):
+        with (
+            contextlib.suppress(Overtaken),
+            Ahead(lambda: SIGHTS[what](watched(model, wanted), picture)) as sights,
+        ):
+            for image, text, done in sights:
                 if not wanted():
                     return
                 view = resize_rgb(np.asarray(image.convert("RGB")), view_size(image.size))
@@ -560,11 +563,12 @@ class Session:
         that is. ``asked`` is the page's number for it, by which it can be abandoned."""
         result, shown = self._chosen(), []
         total, pictures = result.trail.film(result.frame, result.choice, str(form), region)
-        for picture in pictures:
-            if not self.waits_for("film", asked):
-                return
-            shown.append(picture)
-            yield self.event("filming", step=len(shown), total=total)
+        with Ahead(lambda: pictures) as decoded:
+            for picture in decoded:
+                if not self.waits_for("film", asked):
+                    return
+                shown.append(picture)
+                yield self.event("filming", step=len(shown), total=total)
         data = encode(shown, str(form))
         if not self.waits_for("film", asked):
             return

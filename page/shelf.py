@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from page.ahead import apart
 from page.checks import MAX_STEPS
 from sundae.bundles import DEFAULT_MODEL, Model, load, models, weights_folder
 from sundae.checkpoint import read_config
@@ -187,4 +188,5 @@ class Shelf:
         loading = [self.start(index) for index in range(len(self))]
         places = {each.result(): index for index, each in enumerate(loading) if not each.exception()}
         with self._comparing:
-            return [(places[fit.model], fit) for fit in compare(list(places), picture)]
+            fits = apart(lambda: compare(list(places), picture))
+        return [(places[fit.model], fit) for fit in fits]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,7 +62,7 @@ def watched(model: Model, wanted: Callable[[], bool]) -> Model:
     return dataclasses.replace(model, prior=prior)
 
 
-def seen(model: Model, picture: Picture) -> Iterator[Sight]:
+def seen(model: Model, picture: Picture) -> Generator[Sight, None, None]:
     """What the tokenizer keeps of it."""
     _, image = sundae.reconstruct(model, picture)
     yield Sight(image, f"{decibels(picture, image):.1f} dB PSNR from the picture.")
@@ -74,7 +74,7 @@ def decibels(picture: Picture, image: Shown) -> float:
     return 10 * math.log10(255**2 / max(error, 1e-9))
 
 
-def surprising(model: Model, picture: Picture) -> Iterator[Sight]:
+def surprising(model: Model, picture: Picture) -> Generator[Sight, None, None]:
     """Where the prior is surprised, and how likely the picture is to it: the numbers of :func:`sundae.bits`, because the
     mean of an absorbing prior's map is a looser bound."""
     found, shown = bits_and_map(model, picture)
@@ -90,7 +90,7 @@ def surprising(model: Model, picture: Picture) -> Iterator[Sight]:
     yield Sight(shown.image, f"{numbers} {scale}")
 
 
-def strip(model: Model, picture: Picture) -> Iterator[Sight]:
+def strip(model: Model, picture: Picture) -> Generator[Sight, None, None]:
     """From the picture to another, panel by panel; those that are still to be drawn are grey."""
     images, kept = [], []
     for panel in sundae.strip(model, picture, panels=PANELS):

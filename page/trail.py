@@ -8,7 +8,7 @@ kilobytes, and those of eight whole faces two megabytes: less than the picture t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import torch
@@ -43,7 +43,9 @@ class Trail:
             state[self._hidden] = torch.from_numpy(tokens[sample].astype(np.int64)).to(last)
             yield state
 
-    def film(self, frame: Frame, sample: int, form: str, region: bool) -> tuple[int, Iterator[Image]]:
+    def film(
+        self, frame: Frame, sample: int, form: str, region: bool
+    ) -> tuple[int, Generator[Image, None, None]]:
         """How many pictures a film of the run has, and the pictures, decoded as they are fetched; ``frame`` is its last.
 
         Raises:

@@ -6,7 +6,7 @@ import io
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ def thinned(states: Sequence[Tensor], most: int) -> list[Tensor]:
 
 def pictures(
     prepared: Prepared, states: Iterable[Tensor], region: bool = False, side: int = SIDE
-) -> Iterator[Image.Image]:
+) -> Generator[Image.Image, None, None]:
     """What states int64 ``(h, w, q)`` of a run look like: RGB, of equal size and even sides, as MP4 wants them."""
     area = around(prepared) if region else Box(0, 0, *prepared.picture.size)
     box = prepared.box

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from page.ahead import ROOM, Ahead
+from page.ahead import ROOM, Ahead, apart
 
 
 def until(reached, seconds: float = 5) -> bool:
@@ -135,4 +135,22 @@ def test_the_thread_knows_on_whose_behalf_it_works():
 
     with Ahead(work) as items:
         assert list(items) == ["a visitor"]
+    asked.reset(token)
+
+
+# -- one answer ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_done_apart_is_answered_from_a_thread_that_ends():
+    thread = apart(threading.current_thread)
+    assert thread is not threading.current_thread()
+    assert not thread.is_alive()
+    with pytest.raises(ValueError, match="no picture"):
+        apart(lambda: int("no picture"))
+
+
+def test_apart_too_the_thread_knows_on_whose_behalf_it_works():
+    asked = contextvars.ContextVar("asked", default="nobody")
+    token = asked.set("a visitor")
+    assert apart(asked.get) == "a visitor"
     asked.reset(token)

@@ -25,6 +25,7 @@ from page import shelf as shelves
 from page.checks import PNG_URL
 from page.desk import Desk
 from page.events import LAST_QUALITY
+from page.programs import Programs
 from page.session import Session
 from page.shelf import Shelf, in_the_box, labels
 from sundae.checkpoint import borrow_part, save_bundle
@@ -813,3 +814,38 @@ def test_a_visitor_whose_results_are_lost_is_told_so(desk):
     """And not that there is no picture yet: the page has one, and sends it again."""
     assert told(desk.recall(None, 1, 0, 1))["kind"] == "lost"
     assert told(desk.download(None))["kind"] == "lost"
+
+
+# -- threads -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["redraw", "fit", "see", "film", "reconstruct"])
+def test_models_work_in_threads_that_end(session, monkeypatch, tmp_path, what):
+    """In gradio's own, which stay, torch would keep working memory."""
+    model, threads = tiny_model(), set()
+    shelf = shelf_of(model, model)
+    redraw(session)
+    tokenizer = type(model.tokenizer)
+    for name in ("encode", "decode"):
+        work = getattr(tokenizer, name)
+
+        def watched(*given, work=work):
+            threads.add(threading.current_thread())
+            return work(*given)
+
+        monkeypatch.setattr(tokenizer, name, watched)
+    if what == "redraw":
+        redraw(session)
+    elif what == "fit":
+        session.fit(shelf)
+    elif what == "see":
+        list(session.see("seen", model, 1))
+    elif what == "film":
+        list(session.film("webp", False, tmp_path, 1))
+    else:
+        list(Programs(Desk(shelf, [])).reconstruct(PNG_URL + base64.b64encode(png(noise())).decode()))
+    assert threads
+    assert threading.current_thread() not in threads
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()

@@ -37,7 +37,7 @@ function notLoaded(text) {
 // visit it finds what nobody came to have read, because the tab was closed.
 function renamed(file) {
   const ending = (/\.[a-z0-9]{1,5}$/i.exec(file.name) || ['.png'])[0];
-  return new File([file], `${state.visit}-${Date.now()}-${Math.random().toString(36).slice(2)}${ending}`, { type: file.type });
+  return new File([file], `${root.dataset.visit}-${Date.now()}-${Math.random().toString(36).slice(2)}${ending}`, { type: file.type });
 }
 
 const carriesFiles = (event) => [...(event.dataTransfer?.types || [])].includes('Files');
@@ -270,7 +270,8 @@ function receive() {
   }
   fresh.sort((a, b) => a.number - b.number);
   for (const event of fresh) {
-    Object.assign(state, { lastSeen: event.number, visit: event.visit });
+    state.lastSeen = event.number;
+    root.dataset.visit = event.visit; // another after the server had lost the one before
     handled = handled.then(() => received[event.kind](event)).catch((error) => console.error(error));
   }
 }

@@ -39,7 +39,6 @@ const state = {
   before: null, // what the status said before a file was on its way
   sending: 0, // files being sent
   uploads: 0, // files that were to be sent
-  visit: '', // what the server calls this visit
   turns: 0, // candidates that have been chosen
   unsent: -Infinity, // when one last could not be
   hint: '', // in English, as it came

@@ -119,6 +119,7 @@ class Visits:
 
     def __call__(self, device: str = "desktop") -> PainterPage:
         self.tabs.append(PainterPage(self.contexts[device], self.server.url))
+        self.tabs[-1].files = self.server.files
         return self.tabs[-1]
 
     def check(self) -> None:

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -44,6 +45,7 @@ class PainterPage:
         self.strangers: list[str] = []
         self.results = 0  # redraws that this visitor has had
         self.heartbeat = ""  # the connection that says that the visitor is here
+        self.files: Path | None = None  # where the server keeps uploads
         self.page = context.new_page()
         self.page.set_default_timeout(30_000)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -154,7 +156,12 @@ class PainterPage:
         return image, json.loads(image.info["sundae"])
 
     def lose_connection(self) -> None:
-        """The server takes the visitor for gone; also when that has happened before."""
+        """The server takes the visitor for gone; also when that has happened before. It has done so when what was sent
+        in the visit's name, and never read, is gone."""
+        assert self.files is not None, "where the server keeps uploads"
+        unread = self.files / "unread" / f"{self.page.locator('.sundae').get_attribute('data-visit')}-unread"
+        unread.parent.mkdir(exist_ok=True)
+        unread.touch()
         script = """async (url) => {
           const stop = new AbortController();
           const answer = await fetch(url, { signal: stop.signal });
@@ -162,7 +169,7 @@ class PainterPage:
           stop.abort();
         }"""
         self.page.evaluate(script, self.heartbeat)
-        self.page.wait_for_timeout(3500)
+        assert within(20, lambda: not unread.exists())
 
     def altered_post(self, alter: Callable[[list], None]) -> Route:
         """Change the data of the next posts that carry a mask, as a stranger's program might."""

@@ -176,7 +176,7 @@ def test_nothing_to_add_is_told(tab, whole):
 
 
 def test_an_extended_result_can_be_taken_back(tab, whole):
-    """A result becomes part of a larger picture, and an empty rim of none; then all comes back."""
+    """A result becomes part of a larger picture, and an empty rim of none; then all comes back, one after the other."""
     tab.set_steps(1)
     undo, kept = tab.page.locator("#undo-use"), []
     for redraws in (True, False):
@@ -184,7 +184,7 @@ def test_an_extended_result_can_be_taken_back(tab, whole):
             tab.press("r")
             tab.stroke(*SQUARE)
             tab.redraw()
-            kept.append((tab.shown(), tab.mask(), tab.download()[1]["seed"]))
+        kept.append((tab.shown(), tab.mask(), tab.download()[1]["seed"]))
         pictures = tab.count("pictures")
         whole.get_by_label("top").fill("32")
         whole.get_by_text("Extend", exact=True).click()

@@ -259,18 +259,22 @@ function dropResults() {
   setLook('tint');
 }
 
-// Events are handled one after another, whatever the order their slots were filled in.
+// Events are handled one after another, whatever the order their slots were filled in. They come by two ways, and one may
+// be overtaken by a later one of the other: it counts still, unless a picture or a job has begun since.
 let handled = Promise.resolve();
+const seen = Array(SLOTS).fill(0); // number of the last event in each slot
 
 function receive() {
   const fresh = [];
   for (let slot = 0; slot < SLOTS; slot++) {
     const event = props[`slot${slot}`];
-    if (event && event.number > state.lastSeen) fresh.push(event);
+    if (event && event.number > seen[slot]) fresh.push(event);
   }
   fresh.sort((a, b) => a.number - b.number);
   for (const event of fresh) {
-    state.lastSeen = event.number;
+    seen[event.number % SLOTS] = event.number;
+    if (event.number < state.begun) continue;
+    if (event.kind === 'picture' || event.kind === 'start') state.begun = event.number;
     root.dataset.visit = event.visit; // another after the server had lost the one before
     handled = handled.then(() => received[event.kind](event)).catch((error) => console.error(error));
   }

@@ -31,7 +31,8 @@ view.moved = () => {
 const TOOLS = ['brush', 'eraser', 'rectangle', 'lasso'];
 
 const state = {
-  tool: 'brush', space: false, hover: null, ready: false, lastSeen: 0, pictures: 0,
+  tool: 'brush', space: false, hover: null, ready: false, pictures: 0,
+  begun: 0, // number of the event with which the picture came or a job began, whichever was later
   posted: null, // what was asked for last: its mask, with hard edges, and the settings as they were
   busy: false, // a job is wanted or running
   pending: false, // gradio still holds the last job's event: until it lets go it ignores a new one

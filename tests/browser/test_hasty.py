@@ -125,6 +125,28 @@ def test_the_file_dropped_last_is_the_picture_and_none_stays_on_the_disk(tab, se
     assert tab.page.locator(".message").is_hidden()
 
 
+@pytest.mark.parametrize("picture", [False, True], ids=["a note", "another picture"])
+def test_an_answer_that_a_later_one_overtakes_is_shown_unless_another_picture_came(tab, picture):
+    waiting = []
+    tab.page.route("**/run/**", lambda route: waiting.append(route), times=1)
+    tab.click("Download PNG")
+    assert within(5, lambda: tab.page.wait_for_timeout(20) or waiting)
+    asked = waiting[0].fetch()  # answered, but the answer is still on its way
+    if picture:
+        pictures = tab.count("pictures")
+        tab.page.get_by_role("button", name="Load example 2", exact=True).click()
+        tab.wait_for_count("pictures", pictures + 1)
+    else:
+        tab.page.evaluate("document.querySelector('[data-whole=extend]').click()")
+        tab.wait_for_text(".message p", "Say first by how many px")
+    waiting[0].fulfill(response=asked)
+    if picture:
+        tab.page.wait_for_timeout(500)
+        assert tab.page.locator(".message").is_hidden()
+    else:
+        tab.wait_for_text(".message p", "There is no result yet")
+
+
 def test_a_file_that_was_sent_as_the_tab_was_left_goes_too(visit, server):
     """What would have had it read was never sent."""
     tab = visit()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import datetime
 import threading
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from page.desk import remove_upload
+from page.memory import give_back
 from page.session import Session
 
 LATE = 20  # s after which nothing comes any more for a visitor who has left
@@ -69,10 +68,3 @@ def sweep(demo: gr.Blocks, visitor: str) -> None:
         holder.time_last_used.pop(visitor, None)
         messages.pop(visitor, None)  # those that were not fetched any more
     give_back()
-
-
-def give_back() -> None:
-    """Have glibc, where it is the allocator, give what is free to the system: it keeps it for the next time, in an arena
-    for each of gradio's threads, a gigabyte after some visitors."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from page import leaving
+from page import leaving, memory
 from page.leaving import LATE, forgetter, sweep, unloader
 from page.session import Session
 from sundae.image import load_picture
@@ -106,11 +106,15 @@ def test_leaving_sweeps_a_while_later(demo, tmp_path, monkeypatch):
     assert left(demo) == (set(), set(), set())
 
 
-def test_memory_goes_back_where_it_can(monkeypatch):
+def test_memory_is_shared_and_given_back_where_it_can(monkeypatch):
     asked = []
-    library = SimpleNamespace(malloc_trim=asked.append)
-    monkeypatch.setattr(leaving.ctypes, "CDLL", lambda name: library)
-    leaving.give_back()
-    assert asked == [0]
-    monkeypatch.setattr(leaving.ctypes, "CDLL", lambda name: SimpleNamespace())
-    leaving.give_back()  # another allocator: nothing to do
+    library = SimpleNamespace(
+        malloc_trim=lambda pad: asked.append(pad), mallopt=lambda *pair: asked.append(pair)
+    )
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: library)
+    memory.few_arenas()
+    memory.give_back()
+    assert asked == [(-8, 2), 0]
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: SimpleNamespace())
+    memory.few_arenas()  # another allocator: nothing to do
+    memory.give_back()

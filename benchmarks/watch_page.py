@@ -9,8 +9,6 @@ compositing) or ``encode`` (JPEG and base64 of a frame). On SIGUSR1 it gives bac
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import functools
 import gc
 import json
@@ -78,10 +76,11 @@ def watch(marks: Marks) -> None:
 
 
 def tidy(*_: Any) -> None:
-    """Collect what is garbage; then have glibc, where it is the allocator, give all that is free to the system."""
+    """Collect what is garbage; then give all that is free to the system."""
+    from page.memory import give_back
+
     gc.collect()
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
 
 
 def main() -> None:

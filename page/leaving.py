@@ -60,7 +60,7 @@ def sweep(demo: gr.Blocks, visitor: str) -> None:
     holder, messages = demo.state_holder, demo._queue.pending_messages_per_session
     before = datetime.datetime.now() - datetime.timedelta(seconds=LATE)
     for key, state in list(holder.session_data.items()):
-        sessions = [value for value in state.state_data.values() if isinstance(value, Session)]
+        sessions = [value for value in list(state.state_data.values()) if isinstance(value, Session)]
         used = holder.time_last_used.get(key)
         if all(session.picture is None for session in sessions) and used is not None and used < before:
             holder.session_data.pop(key, None)

@@ -350,10 +350,8 @@ def _lost_extras(opened: Image.Image, info: dict[Any, Any]) -> list[str]:
     if frames > 1:
         kind = "page" if opened.format == "TIFF" else "frame"
         lost.append(f"only the first {kind} is used; the others are not kept")
-    xmp = _xmp_of(info)
-    if xmp and xmp not in map(
-        _XMP.format, _source_types(info)
-    ):  # our own mark is made anew when a picture is saved
+    ours = map(_XMP.format, _source_types(info))  # made anew when a picture is saved
+    if _xmp_of(info) not in ("", *ours):
         lost.append("XMP metadata is not kept")
     if set(getattr(opened, "text", {})) - {"sundae", "XML:com.adobe.xmp"}:
         lost.append("PNG text comments are not kept")

@@ -86,7 +86,7 @@ def place_controls(models: list[str]) -> dict[str, gr.Component]:
             keep_going = gr.Button("Keep going", elem_id="keep-going")
             use = gr.Button("Use as input", elem_id="use")
             download = gr.Button("Download PNG", elem_id="download")
-            undo_use = gr.Button("Back to former picture", elem_id="undo-use")
+            go_back = gr.Button("Back to former picture", elem_id="go-back")
         more_to_save(elem_id="saving")
         whole_picture(elem_id="whole")
         gr.HTML(html_template=page_file("keys.html"), apply_default_css=False)
@@ -99,7 +99,7 @@ def place_controls(models: list[str]) -> dict[str, gr.Component]:
         "model": model,
         "more": more,
     }
-    buttons = {"redraw": redraw, "cancel": cancel, "use": use, "download": download, "undo_use": undo_use}
+    buttons = {"redraw": redraw, "cancel": cancel, "use": use, "download": download, "go_back": go_back}
     buttons |= {"keep_going": keep_going}
     return fields | buttons
 
@@ -132,7 +132,7 @@ def wire(
     controls["cancel"].click(desk.cancel, session, shown, **stops)
     controls["keep_going"].click(None, js="() => window.sundae.keepGoing()")
     controls["use"].click(desk.use_as_input, session, shown, **stops)
-    controls["undo_use"].click(desk.undo_use, session, shown, **stops)
+    controls["go_back"].click(desk.go_back, session, shown, **stops)
     controls["download"].click(desk.download, session, shown, **AT_ONCE)
     canvas.picture(desk.uploaded, session, shown, **AT_ONCE, **EACH)
     canvas.take(desk.taken, session, shown, **stops, **EACH)

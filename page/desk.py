@@ -204,8 +204,8 @@ class Desk:
         return session.event("lost") if session.picture is None else session.use_as_input()
 
     @answered
-    def undo_use(self, session: Session) -> Any:
-        return session.undo_use()
+    def go_back(self, session: Session) -> Any:
+        return session.go_back()
 
     def extended(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
         return self.extend(session, {side: getattr(event, side, None) for side in SIDES})

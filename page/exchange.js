@@ -77,7 +77,7 @@ const received = {
     Object.assign(state, { picture: event.number, before: null });
     const source = sourceOfPicture(event);
     if (recovered(event)) return;
-    if (event.way === 'blank' && state.ready && !event.former) dropResults(); // the server had lost what was here
+    if (['new', 'blank'].includes(event.way) && state.ready && !event.former) dropResults(); // the server had lost what was here
     let former = turnHistory(event);
     await player.setPicture(event.view, event.width, event.height);
     endDrag();
@@ -188,13 +188,12 @@ function stop(status) {
   setStatus(status);
 }
 
-// ---- pictures that another has taken the place of, by "Use as input", "Extend", a new face or an earlier result ---------------
+// ---- pictures that another has taken the place of ------------------------------------------------------
 
-// Keep what is here, or take out what was here when the picture was: the server keeps as many pictures.
+// Keep what is here, as the server does unless it had nothing, or take out what was here when the picture was.
 function turnHistory(event) {
   const former = event.way === 'former' ? state.former.pop() : null;
-  if (event.way === 'new') state.former = [];
-  if (['used', 'extended', 'recalled'].includes(event.way) || (event.way === 'blank' && state.ready)) {
+  if (event.way !== 'former' && event.former) {
     const { source, hint } = state;
     const look = root.dataset.look;
     state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, source, hint, look });
@@ -359,7 +358,7 @@ function goOn() {
 
 // What is saved or becomes the picture is the result that is shown; while another is drawn there is none.
 document.addEventListener('click', (event) => {
-  if (!root.isConnected || !event.target.closest('#use, #undo-use, #download')) return;
+  if (!root.isConnected || !event.target.closest('#use, #go-back, #download')) return;
   if (event.target.closest('#use')) state.rest = null;
   const waiting = player.run === player.finished && event.target.closest('#download');
   if (!state.busy || waiting) return showResult();

@@ -111,7 +111,7 @@ function setBusy(busy) {
   if (state.busy && !busy) state.settled = performance.now();
   state.busy = busy;
   root.dataset.busy = busy ? '1' : '0';
-  for (const id of ['redraw', 'use', 'undo-use', 'keep-going']) setOff(id, busy);
+  for (const id of ['redraw', 'use', 'go-back', 'keep-going']) setOff(id, busy);
   setOff('cancel', !busy && !films.making);
   if (busy) setMode('paint');
   if (!busy) setProgress(0, 0);

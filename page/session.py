@@ -178,9 +178,10 @@ class Session:
             return {**self.start_with(picture, name), "asked": settings, "upload": upload}
 
     def start_with(self, picture: Picture, name: str, example: int | None = None) -> Event:
-        """Take a new picture; edits that are part of the one before are not part of this."""
+        """Take a new picture; what was here can come back. Edits that are part of that are not part of this."""
         with self._lock:
-            self._earlier, self._former = [], []
+            self._keep()
+            self._earlier = []
             event = self._show(picture, "new", f"{name}, {picture.size[0]} × {picture.size[1]}")
         return {**event, "example": example}
 
@@ -190,7 +191,7 @@ class Session:
             if self.picture is None or self.result is None:
                 raise ValueError("There is no result yet: paint, then press Redraw.")
             picture = self._as_it_stands(self.picture)
-            self._commit(self.picture, self.result)
+            self._commit()
             return self._show(picture, "used", "The result is the picture now")
 
     def _as_it_stands(self, picture: Picture) -> Picture:
@@ -200,14 +201,17 @@ class Session:
         fresh = load_picture(self.result.frame.image(self.result.choice))
         return dataclasses.replace(picture, image=fresh.image, rgb=fresh.rgb)
 
-    def _commit(self, picture: Picture, result: Result) -> None:
-        """The result is part of the picture from now on, and what it was drawn in can come back."""
-        self._keep(picture)
-        self._earlier.append(result.settings)
+    def _commit(self) -> None:
+        """The result, if there is one, is part of the picture from now on; what was here can come back."""
+        self._keep()
+        if self.result is not None:
+            self._earlier.append(self.result.settings)
 
-    def _keep(self, picture: Picture) -> None:
-        """What is here can come back once another has taken its place."""
-        self._former.append(Former(picture, self.result, list(self._earlier)))
+    def _keep(self) -> None:
+        """What is here, if anything is, can come back once another picture has taken its place."""
+        if self.picture is None:
+            return
+        self._former.append(Former(self.picture, self.result, list(self._earlier)))
         while len(self._former) > FORMER or (len(self._former) > 1 and self._pixels > FORMER_PIXELS):
             self._former.pop(0)
 
@@ -218,8 +222,7 @@ class Session:
             before = self.picture
             if before is not None and before.size == model.size and before.image.mode == "RGB":
                 return self.event("anew")
-            if before is not None:
-                self._keep(before)
+            self._keep()
             self._earlier = []
             width, height = model.size
             return self._show(blank(model).picture, "blank", f"An empty picture, {width} × {height}")
@@ -236,10 +239,7 @@ class Session:
             if self.picture is None:
                 raise ValueError("There is no picture. Please load one.")
             picture = extend_picture(self._as_it_stands(self.picture), **sides)
-            if self.result is not None:
-                self._commit(self.picture, self.result)
-            else:
-                self._keep(self.picture)
+            self._commit()
             event = self._show(picture, "extended", f"Extended to {picture.size[0]} × {picture.size[1]}")
         assert picture.inner is not None, "extend_picture"
         return {**event, "inside": on_view(Box(*picture.inner), picture.size)}
@@ -283,9 +283,8 @@ class Session:
     def _pixels(self) -> int:
         return sum(former.picture.rgb.size // 3 for former in self._former)
 
-    def undo_use(self) -> Event:
-        """The picture that another has taken the place of comes back, and its result with all candidates; not one that
-        was there before a new picture was loaded."""
+    def go_back(self) -> Event:
+        """The picture that another has taken the place of comes back, and its result with all candidates."""
         with self._lock:
             if not self._former:
                 raise ValueError("There is no former picture to go back to.")
@@ -478,8 +477,7 @@ class Session:
                 past.choice = whole_number(index, "The candidate", 0, past.order.candidates - 1)
             self._turn = max(self._turn, self._turn + 1 if turn is None else turn)
             result = past.result()
-            if self.picture is not None:
-                self._keep(self.picture)
+            self._keep()
             self._earlier = list(past.earlier)
             event = self._show(past.picture, "recalled", "An earlier result is back")
             self.result = result

@@ -107,7 +107,7 @@ def test_a_former_picture_comes_back_with_its_result_and_choice(session, tmp_pat
     assert np.array_equal(session.picture.rgb, before)
     redraw(session, seed=50)
     assert downloaded(session, tmp_path)[1]["earlier"][0]["seed"] == settings["seed"] == 9
-    back = session.undo_use()
+    back = session.go_back()
     assert (back["way"], back["edits"], back["former"]) == ("former", 0, 0)
     assert session.picture is picture
     again, settings_again = downloaded(session, tmp_path)
@@ -126,10 +126,10 @@ def test_several_pictures_come_back_one_by_one_and_the_oldest_are_forgotten(sess
         assert event["edits"] == seed + 1
         assert event["former"] == min(seed + 1, sessions.FORMER)
     for expected in pictures[:1:-1]:
-        session.undo_use()
+        session.go_back()
         assert session.picture is expected
     with pytest.raises(ValueError, match="no former picture"):
-        session.undo_use()
+        session.go_back()
     monkeypatch.setattr(sessions, "FORMER_PIXELS", 64 * 48 * 2)
     for seed in range(3):
         redraw(session, seed)
@@ -149,23 +149,30 @@ def test_whatever_takes_a_picture_s_place_it_can_come_back(session):
     assert session.extend(nothing | {"top": 16})["former"] == 2  # of this there is no result
     assert session.recall(job)["former"] == 3
     assert session.picture is first
-    session.undo_use()
+    session.go_back()
     assert session.picture.size == (extended.size[0], extended.size[1] + 16)
-    session.undo_use()
+    session.go_back()
     assert session.picture is extended
-    session.undo_use()
+    session.go_back()
     assert session.picture is first and session.result is not None
     with pytest.raises(ValueError, match="no former picture"):
-        session.undo_use()
+        session.go_back()
 
 
-def test_a_new_picture_forgets_the_former_ones(session):
+def test_a_new_picture_takes_the_place_of_another_that_can_come_back(session, tmp_path):
+    assert session._former == [], "there was none before the first"
     redraw(session)
     session.use_as_input()
+    redraw(session, seed=50)
+    picture, settings = session.picture, downloaded(session, tmp_path)[1]
     event = session.start_with(load_picture(noise(5)), "Another")
-    assert (event["way"], event["edits"], event["former"]) == ("new", 0, 0)
-    with pytest.raises(ValueError, match="no former picture"):
-        session.undo_use()
+    assert (event["way"], event["edits"], event["former"]) == ("new", 0, 2)
+    redraw(session)
+    assert "earlier" not in downloaded(session, tmp_path)[1]
+    back = session.go_back()
+    assert (back["edits"], back["former"]) == (1, 1)
+    assert session.picture is picture
+    assert downloaded(session, tmp_path)[1] == settings
 
 
 def test_what_came_before_the_oldest_former_picture_stays_in_the_settings(session, tmp_path):
@@ -173,7 +180,7 @@ def test_what_came_before_the_oldest_former_picture_stays_in_the_settings(sessio
         redraw(session, seed)
         session.use_as_input()
     while session._former:
-        session.undo_use()
+        session.go_back()
     assert [edit["seed"] for edit in downloaded(session, tmp_path)[1]["earlier"]] == [0, 1]
 
 
@@ -737,7 +744,7 @@ def test_without_a_picture_the_first_model_draws_and_a_lost_one_is_told(tmp_path
     draw_anew(session)
     assert "earlier" not in downloaded(session, tmp_path)[1]
     with pytest.raises(ValueError, match="no former picture"):
-        session.undo_use()
+        session.go_back()
 
 
 def test_what_was_here_comes_back_after_a_new_face(counting, session, tmp_path):
@@ -753,7 +760,7 @@ def test_what_was_here_comes_back_after_a_new_face(counting, session, tmp_path):
         draw_anew(session)
         assert "earlier" not in downloaded(session, tmp_path)[1]
         job = session.result.job
-        back = session.undo_use()
+        back = session.go_back()
         assert (back["way"], back["edits"], back["former"]) == ("former", int(result), int(result))
         assert session.picture is picture
         if not result:

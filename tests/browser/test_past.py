@@ -75,7 +75,6 @@ def test_what_an_earlier_result_takes_the_place_of_comes_back(visit):
     tab.wait_for_count("pictures", 2)
     assert earlier(tab).count() == 1 and earlier(tab).first.is_visible()
     back = tab.page.get_by_role("button", name="Back to former picture")
-    assert back.is_hidden(), "another picture was asked for"
     paint(tab, RIGHT)
     shown, mask = tab.shown(), tab.mask()
     earlier(tab).first.click()
@@ -85,7 +84,6 @@ def test_what_an_earlier_result_takes_the_place_of_comes_back(visit):
     tab.wait_for_count("pictures", 4)
     assert np.array_equal(tab.shown(), shown)
     assert np.array_equal(tab.mask(), mask)
-    assert back.is_hidden()
 
 
 def test_cleared_results_are_gone(visit):

@@ -122,8 +122,7 @@ def test_a_file_that_is_too_large_or_does_not_arrive_is_named_and_the_redraw_goe
 
 
 def test_use_as_input_can_be_undone_again_and_again(tab):
-    undo = tab.page.get_by_role("button", name="Back to former picture")
-    assert undo.is_hidden()
+    back = tab.page.get_by_role("button", name="Back to former picture")
     tab.set_steps(2)
     candidates(tab, 2)
     seen = []
@@ -138,7 +137,7 @@ def test_use_as_input_can_be_undone_again_and_again(tab):
     tab.stroke(*EYES)
     for mask, shown, saved, settings in seen[::-1]:
         before = tab.count("pictures")
-        undo.click()
+        back.click()
         tab.wait_for_count("pictures", before + 1)
         assert tab.text("#status") == "The former picture is back"
         assert np.array_equal(tab.mask(), mask)
@@ -147,7 +146,6 @@ def test_use_as_input_can_be_undone_again_and_again(tab):
         assert np.array_equal(pixels(image), pixels(saved))
         assert again == settings
         assert tab.page.locator(".candidate").nth(1).get_attribute("aria-pressed") == "true"
-    assert undo.is_hidden()
     tab.page.get_by_role("button", name="Use candidate 1").click()
     assert f"seed {settings['seed'] - 1} " in tab.text("#status")
     assert tab.download()[1]["seed"] == settings["seed"] - 1
@@ -173,14 +171,31 @@ def test_what_was_painted_after_the_redraw_comes_back_too(tab):
     assert tab.page.locator(".sundae").get_attribute("data-look") == "tint"
 
 
-def test_a_new_picture_leaves_nothing_to_undo(tab):
+def test_what_a_new_picture_takes_the_place_of_comes_back(visit):
+    """The example that the page opens with, painted on, then a picture with a result."""
+    tab = visit()
+    back = tab.page.get_by_role("button", name="Back to former picture")
+    assert back.is_hidden(), "there was none before"
     tab.set_steps(1)
     tab.stroke(*EYES)
+    seen = [(tab.shown(), tab.mask())]
+    tab.click("Load example 2")
+    tab.wait_for_count("pictures", 2)
+    assert not tab.mask().any()
+    tab.stroke(*MOUTH)
     tab.redraw()
-    tab.click("Use as input")
-    tab.wait_for_text("#status", "The result is the picture now")
-    tab.renew()
-    assert tab.page.get_by_role("button", name="Back to former picture").is_hidden()
+    seen.append((tab.shown(), tab.mask()))
+    seed = tab.download()[1]["seed"]
+    tab.drop("teal.png", file_bytes(Image.new("RGB", (300, 200), "teal")))
+    tab.wait_for_count("pictures", 3)
+    for count, (shown, mask) in enumerate(reversed(seen), start=4):
+        back.click()
+        tab.wait_for_count("pictures", count)
+        assert np.array_equal(tab.shown(), shown)
+        assert np.array_equal(tab.mask(), mask)
+        if count == 4:
+            assert tab.download()[1]["seed"] == seed
+    assert back.is_hidden()
 
 
 # -- what is shown, what is named, what is saved -------------------------------------------------------------

@@ -3,12 +3,12 @@
     python benchmarks/endurance.py [--tabs 4] [--actions 2000] [--minutes 60] [--seed 0] [--patience 120] [--model NAME ...]
 
 Several tabs, each of a browser profile of its own, paint, redraw, cancel, undo, upload, switch models, close and come
-back, by turns and while the others' jobs run. Who acts, and how, is drawn from the seed; how far the jobs are by then is
-up to the machine. Told are errors in the pages' consoles and in the server's log, actions that could not be done, tabs
-that cannot redraw at the end, files that stay once all tabs are closed (goal of each: none), and the server's memory
-before, between and after (goal: within 5 %), freed memory given back. Between are the two halves of the actions, with
-all tabs closed: torch keeps some 0.15 MB for every size of hole that a decoder has not seen before, so the first half
-grows more than the second.
+back, by turns and while the others' jobs run. Who acts, and how, is drawn from the seed; the actions are spread evenly
+over the minutes where the machine keeps up; how far the jobs are by then is up to it. Told are errors in the pages'
+consoles and in the server's log, actions that could not be done, tabs that cannot redraw at the end, files that stay
+once all tabs are closed (goal of each: none), and the server's memory before, between and after (goal: within 5 %),
+freed memory given back. Between are the two halves of the actions, with all tabs closed: torch keeps some 0.15 MB for
+every size of hole that a decoder has not seen before, so the first half grows more than the second.
 
 Profiles of their own, because a browser opens six connections to a server at most, for all tabs of a profile together:
 every tab of the page holds one, and one more while its job runs or waits. Of four tabs of one profile with three jobs,
@@ -274,7 +274,9 @@ def use(
     contexts = [browser.new_context(viewport=VIEW) for _ in range(given.tabs)]
     visitors = [Visitor(context, server.url, dice, given.patience) for context in contexts]
     began, done, told = time.monotonic(), Counter(), []
-    while done.total() < actions and time.monotonic() - began < 30 * given.minutes:
+    limit = 30 * given.minutes  # s of this half
+    while done.total() < actions and (spent := time.monotonic() - began) < limit:
+        time.sleep(max(0.0, limit * done.total() / actions - spent))
         done[dice.choice(visitors).act()] += 1
         if done.total() % 100 == 0:
             told = tell(visitors, told)
@@ -363,7 +365,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "--minutes",
         type=float,
         default=60,
-        help="after which it ends in any case; half of them for each half",
+        help="over which the actions are spread and after which it ends in any case; half of them for each half",
     )
     parser.add_argument("--seed", type=int, default=0, help="of what is done")
     parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds that a redraw may take")

@@ -235,8 +235,12 @@ class Visitor:
         """Until nothing runs."""
         self.page.wait_for_selector(".sundae[data-busy='0']", timeout=1000 * self.patience)
 
+    def says(self) -> str:
+        """The page's own words."""
+        return " · ".join(self.page.locator("#status, .message p").all_inner_texts())
+
     def redraws(self) -> None:
-        """Whether the tab still does what it is for.
+        """Whether the tab still does what it is for, with the usual settings: some others ask for a result first.
 
         Raises:
             TimeoutError: of playwright, if it does not.
@@ -249,6 +253,7 @@ class Visitor:
         self.page.wait_for_function(
             "before => Number(document.querySelector('.sundae').dataset.pictures) > before", arg=before
         )
+        self.click(".more .reset", shown=False)
         self.fill("#steps input[type=number]", 1)
         self.key("0")
         self.drag("r")
@@ -291,7 +296,8 @@ def use(
             visitor.redraws()
         except Error as error:
             visitor.faults.append(
-                f"no redraw at the end: {error.message[:200]}, after {' · '.join(visitor.history[-12:])}"
+                f"no redraw at the end: {error.message[:200]}; the page says {visitor.says()!r}, "
+                f"after {' · '.join(visitor.history[-12:])}"
             )
         visitor.leave()
     for context in contexts:

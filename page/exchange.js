@@ -129,7 +129,8 @@ const received = {
     else if (!state.recovering) setMessage(t('The connection was lost, and the picture with it. Please load it again.'));
   },
   start(event) {
-    setBusy(true); // also when the end of the job before, told late, was taken for a refusal of this one
+    if (state.stopping && !state.busy) return press('cancel'); // it was stopped before gradio knew of it
+    setBusy(true); // also when something else that gradio said was taken for its end
     setMessage('');
     player.start(state.posted, event.job, event.candidates, event.total);
     setStatus(t('Redrawing'));
@@ -285,6 +286,7 @@ watch([...Array(SLOTS).keys()].map((slot) => `slot${slot}`), receive);
 const PATIENCE = 3000; // ms after which an event that gradio has not let go of is taken for lost
 
 let attempt = 0; // redraws asked for; what is told late of one must not stop the next
+let failed = 0; // the attempt during which gradio told last that a job had failed, this one or one before
 
 // The mask as a PNG data URL, empty when nothing is painted; called by the Redraw button's event.
 function takeMask() {
@@ -342,7 +344,7 @@ document.addEventListener('click', (event) => {
 
 // Redraw pressed while the last job's event is not over: once more as soon as it is.
 document.addEventListener('click', (event) => {
-  if (!root.isConnected || !event.target.closest('#redraw') || !state.pending) return;
+  if (!root.isConnected || !event.target.closest('#redraw') || !(state.pending || state.busy)) return;
   if (!state.busy && performance.now() - state.settled > PATIENCE) return;
   event.stopPropagation();
   if (state.busy) return;
@@ -372,20 +374,16 @@ function stopping() {
   state.face = false;
 }
 
-// Called when gradio is done with the job's event, whether it ran, was stopped or was never taken.
+// Called when gradio is done with a job's event, whether it ran, was stopped or was never taken. That one was stopped it
+// tells once for each thing that stopped it, when the server has answered that: the next job may run by then.
 function ended(well) {
   state.pending = false;
-  if (!well && state.busy && !state.stopping) refused();
+  if (!well) failed = attempt;
   if (state.again) setTimeout(goOn, 0); // gradio lets go of the event after it has told us
 }
 
-function refused() {
-  stop('');
-  setMessage(notTaken());
-}
-
-// Gradio says some things in pop-ups, a lost connection among them. The strip says them; page.css hides the
-// pop-ups. A job whose failing has not been told soon after will not be told of any more.
+// Gradio says some things in pop-ups: that the connection is lost, or why a job was not taken. The strip says them;
+// page.css hides the pop-ups. A job whose failing has not been told soon after will not be told of any more.
 const TOLD = 600; // ms
 
 function overheard(text) {
@@ -396,6 +394,7 @@ function overheard(text) {
     if (!state.busy || told !== attempt) return;
     stop('');
     state.pending = false;
+    if (failed === told) setMessage(notTaken());
   }, TOLD);
 }
 

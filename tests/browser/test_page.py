@@ -42,6 +42,16 @@ def test_redraw_shows_every_frame_and_changes_only_the_hole(tab, server):
     assert {"model", "hash", "version", "temperature_start", "temperature_end"} <= set(settings)
 
 
+def test_picture_redraw_and_examples_are_on_the_first_screen(visit):
+    """However long the column of settings is beside them."""
+    tab = visit()
+    tab.page.wait_for_selector(".examples button")
+    below = "each => each.getBoundingClientRect().bottom - innerHeight"
+    for selector in (".stage", "#redraw", ".examples button >> nth=-1"):
+        assert tab.page.locator(selector).evaluate(below) <= 0, selector
+    assert tab.page.locator("#controls").evaluate(below) > 0
+
+
 def test_the_time_left_is_told(tab):
     tab.stroke(*EYES)
     tab.set_steps(40)

@@ -312,7 +312,7 @@ def region_size(mask):
 
 def test_a_film_tells_how_far_it_is_and_can_be_stopped(tab):
     """One that still waits for its turn too."""
-    tab.set_steps(64)
+    tab.set_steps(32)
     tab.page.locator(".stage").focus()
     tab.press("i")
     tab.redraw()

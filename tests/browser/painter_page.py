@@ -35,6 +35,14 @@ SHOWN = """() => {
   return canvas.toDataURL('image/png');
 }"""
 
+# A connection like that which says that the visitor is here is made, and ends.
+BREAK = """async (url) => {
+  const stop = new AbortController();
+  const answer = await fetch(url, { signal: stop.signal });
+  await answer.body.getReader().read();
+  stop.abort();
+}"""
+
 
 class PainterPage:
     """One tab. Points are in pixels of the picture."""
@@ -100,6 +108,7 @@ class PainterPage:
 
     def renew(self) -> None:
         """Back to how the page opens, without loading it."""
+        self.show()
         self.page.mouse.move(5, 5)
         self.page.locator(".stage").focus()
         before = self.count("pictures")
@@ -110,7 +119,12 @@ class PainterPage:
         self.page.get_by_label("Lock").uncheck()
         self.page.locator("#candidates label").nth(0).click()
 
+    def show(self) -> None:
+        """In front of other tabs: behind them it draws once in a second, and everything waits for that."""
+        self.page.bring_to_front()
+
     def stroke(self, *points: Point) -> None:
+        self.show()
         mouse = self.page.mouse
         mouse.move(*self.place(points[0]))
         mouse.down()
@@ -125,6 +139,7 @@ class PainterPage:
         self.page.get_by_role("button", name=name, exact=True).click()
 
     def set_steps(self, steps: int) -> None:
+        self.show()
         field = self.page.locator("#steps input[type=number]")
         field.fill(str(steps))
         field.press("Tab")
@@ -155,19 +170,13 @@ class PainterPage:
         image.load()
         return image, json.loads(image.info["sundae"])
 
-    def lose_connection(self) -> None:
-        """The server takes the visitor for gone; also when that has happened before. It has done so when what was sent
-        in the visit's name, and never read, is gone."""
+    def lose_connection(self, script: str = BREAK) -> None:
+        """The server takes the visitor for gone; by the script that is given also when that has happened before. It has
+        done so when what was sent in the visit's name, and never read, is gone."""
         assert self.files is not None, "where the server keeps uploads"
         unread = self.files / "unread" / f"{self.page.locator('.sundae').get_attribute('data-visit')}-unread"
         unread.parent.mkdir(exist_ok=True)
         unread.touch()
-        script = """async (url) => {
-          const stop = new AbortController();
-          const answer = await fetch(url, { signal: stop.signal });
-          await answer.body.getReader().read();
-          stop.abort();
-        }"""
         self.page.evaluate(script, self.heartbeat)
         assert within(20, lambda: not unread.exists())
 

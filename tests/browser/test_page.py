@@ -240,8 +240,7 @@ def test_a_lost_connection_is_made_good(visit):
     tab.stroke(*EYES)
     painted = tab.mask()
     tab.set_steps(1)
-    tab.page.evaluate("window.stop()")  # ends the connection that says that the visitor is here
-    tab.page.wait_for_timeout(1000)
+    tab.lose_connection("window.stop()")  # ends the connection that says that the visitor is here
     tab.redraw()
     assert tab.page.locator(".sundae").get_attribute("data-recovered") == "1"
     assert np.array_equal(tab.mask(), painted)

@@ -40,10 +40,14 @@ TREE ?= build/space
 app: $(VENV)/run.done
 	$(BIN)/python app.py --open $(ARGS)
 
-# Two files at a time, for two cores; waiting threads of torch leave the core to others.
+# Two at a time, for two cores: two thirds of the browser's tests beside all others, then beside the last third.
 test: $(VENV)/dev.done
 	@sh tests/install_chromium.sh
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+	@OMP_WAIT_POLICY=PASSIVE; export OMP_WAIT_POLICY; \
+	$(BIN)/python -m pytest -q tests/browser/test_[n-z]*.py $(ARGS) & pages=$$!; \
+	$(BIN)/python -m pytest -q -p no:cacheprovider --ignore tests/browser $(ARGS); rest=$$?; \
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/browser/test_[!n-z]*.py $(ARGS); first=$$?; \
+	wait $$pages && exit $$((rest + first))
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

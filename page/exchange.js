@@ -101,6 +101,7 @@ const received = {
     if (Number.isFinite(event.asked?.seed)) fillSettings(fromFile(event.asked, event.maker)); // without one nothing was drawn
     if (event.way !== 'blank') askForFit(event.way === 'new');
     if (Number.isInteger(event.maker?.place)) picker.take(event.maker.place);
+    if (state.ready) bringIntoView();
     state.ready = true;
     root.dataset.ready = '1';
     setCount('pictures', (state.pictures += 1));
@@ -196,7 +197,8 @@ function turnHistory(event) {
   const former = event.way === 'former' ? state.former.pop() : null;
   if (event.way !== 'former' && event.former) {
     const { source, hint } = state;
-    const look = root.dataset.look;
+    const rests = player.finished ? 'outline' : 'tint'; // while a job draws, the mask is not shown
+    const look = root.dataset.look === 'none' ? rests : root.dataset.look;
     state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, source, hint, look });
   }
   if (event.way === 'blank') setHint('');
@@ -205,6 +207,12 @@ function turnHistory(event) {
   document.body.classList.toggle('sundae-former', state.former.length > 0);
   find('.chip').textContent = event.edits ? t('Before this edit') : t('Original');
   return former;
+}
+
+// A picture that was asked for from far below, from among the examples on a phone, would come unseen.
+function bringIntoView() {
+  const { top, bottom, height } = stage.getBoundingClientRect();
+  if (Math.min(bottom, innerHeight) - Math.max(top, 0) < height / 2) stage.scrollIntoView({ block: 'center' });
 }
 
 function bringBack(former) {

@@ -1,6 +1,6 @@
 """A real server in its own process and a real Chromium, for all browser tests.
 
-    python -m pytest -q tests/browser
+    python -m pytest -q -n 2 --dist loadfile tests/browser    # all of them, on two cores
 
 CHROMIUM may name the browser; SUNDAE_TEST_ARGS adds arguments to app.py (``--model some/folder``).
 """

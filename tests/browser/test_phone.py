@@ -70,3 +70,11 @@ def test_everything_fits_and_a_redraw_works(phone):
     phone.set_steps(3)
     phone.redraw()
     assert phone.count("drawn") == phone.count("sent")
+
+
+def test_an_example_that_is_tapped_far_below_comes_into_view(phone):
+    pictures = phone.count("pictures")
+    phone.page.get_by_role("button", name="Load example 3", exact=True).tap()
+    phone.wait_for_count("pictures", pictures + 1)
+    hidden = "stage => { const box = stage.getBoundingClientRect(); return Math.max(-box.top, box.bottom - innerHeight); }"
+    assert phone.page.locator(".stage").evaluate(hidden) <= 0

@@ -198,6 +198,21 @@ def test_what_a_new_picture_takes_the_place_of_comes_back(visit):
     assert back.is_hidden()
 
 
+def test_a_mask_is_seen_again_when_its_picture_comes_back_whose_job_another_stopped(tab):
+    tab.stroke(*EYES)
+    for look in ("tint", "outline"):
+        start_a_long_job(tab, 1)
+        pictures = tab.count("pictures")
+        tab.click("Load example 2")
+        tab.wait_for_count("pictures", pictures + 1)
+        tab.click("Back to former picture")
+        tab.wait_for_count("pictures", pictures + 2)
+        assert tab.mask().any()
+        assert tab.page.locator(".sundae").get_attribute("data-look") == look
+        tab.set_steps(1)
+        tab.redraw()
+
+
 # -- what is shown, what is named, what is saved -------------------------------------------------------------
 
 

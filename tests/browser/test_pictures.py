@@ -198,6 +198,16 @@ def test_what_a_new_picture_takes_the_place_of_comes_back(visit):
     assert back.is_hidden()
 
 
+def test_eight_candidates_are_large_enough_to_tell_apart(tab):
+    candidates(tab, 8)
+    tab.set_steps(1)
+    tab.stroke(*EYES)
+    tab.redraw()
+    widths = [each.bounding_box()["width"] for each in tab.page.locator(".strip .candidate").all()]
+    assert len(widths) == 8
+    assert min(widths) >= 60
+
+
 def test_a_mask_is_seen_again_when_its_picture_comes_back_whose_job_another_stopped(tab):
     tab.stroke(*EYES)
     for look in ("tint", "outline"):

@@ -108,7 +108,7 @@ class PainterPage:
 
     def renew(self) -> None:
         """Back to how the page opens, without loading it."""
-        self.show()
+        self.to_front()
         self.page.mouse.move(5, 5)
         self.page.locator(".stage").focus()
         before = self.count("pictures")
@@ -119,12 +119,12 @@ class PainterPage:
         self.page.get_by_label("Lock").uncheck()
         self.page.locator("#candidates label").nth(0).click()
 
-    def show(self) -> None:
+    def to_front(self) -> None:
         """In front of other tabs: behind them it draws once in a second, and everything waits for that."""
         self.page.bring_to_front()
 
     def stroke(self, *points: Point) -> None:
-        self.show()
+        self.to_front()
         mouse = self.page.mouse
         mouse.move(*self.place(points[0]))
         mouse.down()
@@ -139,7 +139,7 @@ class PainterPage:
         self.page.get_by_role("button", name=name, exact=True).click()
 
     def set_steps(self, steps: int) -> None:
-        self.show()
+        self.to_front()
         field = self.page.locator("#steps input[type=number]")
         field.fill(str(steps))
         field.press("Tab")

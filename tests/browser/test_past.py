@@ -84,6 +84,10 @@ def test_what_an_earlier_result_takes_the_place_of_comes_back(visit):
     tab.wait_for_count("pictures", 4)
     assert np.array_equal(tab.shown(), shown)
     assert np.array_equal(tab.mask(), mask)
+    back.click()  # to what the second example took the place of
+    tab.wait_for_count("pictures", 5)
+    assert np.array_equal(tab.shown(), first)
+    assert back.is_hidden()
 
 
 def test_cleared_results_are_gone(visit):

@@ -337,7 +337,7 @@ SOME = "() => /^Panel [2-5] of 6/.test(document.querySelector('.sight p').textCo
 def test_a_strip_comes_bit_by_bit_and_stops_when_it_is_closed_or_another_picture_comes(arrive):
     tab, other = arrive(), arrive()
     for each in (other, tab):
-        each.show()
+        each.to_front()
         each.drop("noise.png", a_picture())
         each.wait_for_text("#status", "noise.png")
     begun = time.monotonic()
@@ -352,12 +352,12 @@ def test_a_strip_comes_bit_by_bit_and_stops_when_it_is_closed_or_another_picture
         "tab closed": lambda: tab.page.close(),
     }
     for how, stop in leave.items():
-        tab.show()
+        tab.to_front()
         tab.page.locator("[data-whole=strip]").click()
         tab.page.wait_for_function(SOME, timeout=60_000)
         assert sight(tab).locator("img").is_visible()
         assert not sight(tab).locator("a").is_visible()
-        other.show()
+        other.to_front()
         other.page.locator("[data-whole=seen]").click()  # waits for the strip
         stop()
         begun = time.monotonic()

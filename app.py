@@ -87,6 +87,7 @@ def place_controls(models: list[str]) -> dict[str, gr.Component]:
             use = gr.Button("Use as input", elem_id="use")
             download = gr.Button("Download PNG", elem_id="download")
             go_back = gr.Button("Back to former picture", elem_id="go-back")
+            go_forward = gr.Button("Forward to later picture", elem_id="go-forward")
         more_to_save(elem_id="saving")
         whole_picture(elem_id="whole")
         gr.HTML(html_template=page_file("keys.html"), apply_default_css=False)
@@ -99,8 +100,8 @@ def place_controls(models: list[str]) -> dict[str, gr.Component]:
         "model": model,
         "more": more,
     }
-    buttons = {"redraw": redraw, "cancel": cancel, "use": use, "download": download, "go_back": go_back}
-    buttons |= {"keep_going": keep_going}
+    buttons = {"redraw": redraw, "cancel": cancel, "keep_going": keep_going, "use": use, "download": download}
+    buttons |= {"go_back": go_back, "go_forward": go_forward}
     return fields | buttons
 
 
@@ -133,6 +134,7 @@ def wire(
     controls["keep_going"].click(None, js="() => window.sundae.keepGoing()")
     controls["use"].click(desk.use_as_input, session, shown, **stops)
     controls["go_back"].click(desk.go_back, session, shown, **stops)
+    controls["go_forward"].click(desk.go_forward, session, shown, **stops)
     controls["download"].click(desk.download, session, shown, **AT_ONCE)
     canvas.picture(desk.uploaded, session, shown, **AT_ONCE, **EACH)
     canvas.take(desk.taken, session, shown, **stops, **EACH)

@@ -207,6 +207,10 @@ class Desk:
     def go_back(self, session: Session) -> Any:
         return session.go_back()
 
+    @answered
+    def go_forward(self, session: Session) -> Any:
+        return session.go_forward()
+
     def extended(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
         return self.extend(session, {side: getattr(event, side, None) for side in SIDES})
 

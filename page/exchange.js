@@ -58,8 +58,10 @@ document.addEventListener('drop', (event) => {
 });
 
 document.addEventListener('click', (event) => {
-  const button = root.isConnected && event.target.closest('#examples [data-index]');
-  if (button) trigger('pick', { index: Number(button.dataset.index) });
+  const button = root.isConnected && event.target.closest('#examples button');
+  if (!button) return;
+  if (button.matches('.own')) actions.open();
+  else trigger('pick', { index: Number(button.dataset.index) });
 });
 
 // ---- what the server posts -----------------------------------------------------------------------------
@@ -194,19 +196,40 @@ function stop(status) {
 
 // Keep what is here, as the server does unless it had nothing, or take out what was here when the picture was.
 function turnHistory(event) {
-  const former = event.way === 'former' ? state.former.pop() : null;
-  if (event.way !== 'former' && event.former) {
-    const { source, hint } = state;
-    const rests = player.finished ? 'outline' : 'tint'; // while a job draws, the mask is not shown
-    const look = root.dataset.look === 'none' ? rests : root.dataset.look;
-    state.former.push({ mask: mask.take(), run: player.finished, choice: picker.state, source, hint, look });
-  }
+  const { former, ahead } = state;
+  let back = null;
+  if (event.way === 'former') back = swap(former, ahead);
+  else if (event.way === 'later') back = swap(ahead, former);
+  else if (event.former) former.push(...ahead.splice(0).reverse(), asItIs());
   if (event.way === 'blank') setHint('');
-  state.former.splice(0, state.former.length - event.former); // the server keeps no more
+  former.splice(0, former.length - event.former); // the server keeps no more
+  ahead.splice(0, ahead.length - event.ahead);
   state.edits = event.edits;
-  document.body.classList.toggle('sundae-former', state.former.length > 0);
+  showWays();
   find('.chip').textContent = event.edits ? t('Before this edit') : t('Original');
-  return former;
+  return back;
+}
+
+function swap(to, behind) {
+  behind.push(asItIs());
+  return to.pop();
+}
+
+// The picture, but for what the server knows of it.
+function asItIs() {
+  const { source, hint } = state;
+  const rests = player.finished ? 'outline' : 'tint'; // while a job draws, the mask is not shown
+  const look = root.dataset.look === 'none' ? rests : root.dataset.look;
+  return { mask: mask.take(), run: player.finished, choice: picker.state, source, hint, look, fields: fieldsAsTheyAre() };
+}
+
+// The buttons for what there is; one that is gone leaves the focus to the other.
+function showWays() {
+  const pressed = document.activeElement;
+  document.body.classList.toggle('sundae-former', state.former.length > 0);
+  document.body.classList.toggle('sundae-ahead', state.ahead.length > 0);
+  const other = { 'go-back': 'go-forward', 'go-forward': 'go-back' }[pressed?.id];
+  if (other && !pressed.offsetParent) document.getElementById(other).focus({ preventScroll: true });
 }
 
 // A picture that was asked for from far below, from among the examples on a phone, would come unseen.
@@ -218,6 +241,7 @@ function bringIntoView() {
 function bringBack(former) {
   mask.restore(former.mask);
   picker.restore(former.choice);
+  fillSettings(former.fields);
   state.source = former.source;
   setHint(former.hint);
   player.restore(former.run);
@@ -368,10 +392,11 @@ function goOn() {
 
 // What is saved or becomes the picture is the result that is shown; while another is drawn there is none.
 document.addEventListener('click', (event) => {
-  if (!root.isConnected || !event.target.closest('#use, #go-back, #download')) return;
+  if (!root.isConnected || !event.target.closest('#use, #go-back, #go-forward, #download')) return;
   if (event.target.closest('#use')) state.rest = null;
   const waiting = player.run === player.finished && event.target.closest('#download');
   if (!state.busy || waiting) return showResult();
+  if (event.target.closest('#go-back, #go-forward')) return undefined; // as any other picture it stops the job
   event.stopPropagation();
   sayBusy();
 }, true);

@@ -13,7 +13,8 @@ const WHAT_FOR = {
   '#keep-going': 'Takes more steps from where the result stands',
   '#use': 'The result becomes the picture, to go on painting in it',
   '#download': 'Saves the result at the size of the picture, with the settings in the file',
-  '#go-back': 'Brings the picture before back, with its results',
+  '#go-back': 'Brings the picture before back, with its mask, results and settings',
+  '#go-forward': 'Brings the picture back from which you went back',
 };
 
 // Whether all of them are on the page by now: gradio draws them in its own time.

@@ -45,6 +45,7 @@ const state = {
   hint: '', // in English, as it came
   picture: 0, // number of the event that brought the picture
   former: [], // what was here when another picture took its place, the last one last
+  ahead: [], // what was here when the visitor went back, the last one last
   edits: 0, // results that are part of the picture
   source: null, // the picture as it came: a file, or the number of an example
   recovering: null, // what is to be done once the picture, which is on its way again, is here: 'redraw' or 'nothing'
@@ -60,8 +61,11 @@ const state = {
 const pointers = new Map(); // pointers that are down on the stage, by id
 let drag = null; // 'paint', 'shape', 'divide', 'pan' or 'pinch'
 
-// One row of tools where they fit.
-new ResizeObserver(() => root.classList.toggle('narrow', root.clientWidth < 720)).observe(root);
+// One row of tools, narrower ones where they would not fit.
+new ResizeObserver(() => {
+  root.classList.toggle('narrow', root.clientWidth < 720);
+  root.classList.toggle('tight', root.clientWidth < 630);
+}).observe(root);
 
 // ---- what is shown -------------------------------------------------------------------------------------
 
@@ -111,7 +115,7 @@ function setBusy(busy) {
   if (state.busy && !busy) state.settled = performance.now();
   state.busy = busy;
   root.dataset.busy = busy ? '1' : '0';
-  for (const id of ['redraw', 'use', 'go-back', 'keep-going']) setOff(id, busy);
+  for (const id of ['redraw', 'use', 'keep-going']) setOff(id, busy);
   setOff('cancel', !busy && !films.making);
   if (busy) setMode('paint');
   if (!busy) setProgress(0, 0);

@@ -86,9 +86,8 @@ function bringPastBack({ job, index }) {
   const { width, height } = mask.canvas;
   const done = [{ kind: 'bits', packed: pack(bitsOf(entry.run.hard)) }];
   entry.run.choice = index;
-  fillSettings(settingsOf(entry.run));
-  setHint(entry.hint);
-  return { ...entry, mask: { baked: newCanvas(width, height), done, undone: [] }, choice: entry.picked, look: 'outline' };
+  const fields = settingsOf(entry.run);
+  return { ...entry, mask: { baked: newCanvas(width, height), done, undone: [] }, choice: entry.picked, look: 'outline', fields };
 }
 
 function settingsOf({ settings, done: { seeds } }) {

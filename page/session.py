@@ -47,7 +47,9 @@ SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "b
 MAX_RIM = 4096  # px on one side
 PAST, PAST_PIXELS = 12, 60_000_000  # results that can be brought back, and pixels of their pictures
 PAST_TRAILS = 32_000_000  # bytes of their steps
-FORMER = 4  # pictures that others have taken the place of and that can come back
+FORMER = (
+    4  # pictures that others have taken the place of and that can come back, before and after the one here
+)
 FORMER_PIXELS = 40_000_000  # of all of them together, unless a single one has more
 NOTHING_TO_VARY = (
     "There is no result yet that could be varied: choose a variation of the picture, or a strength of 100 %."
@@ -142,7 +144,8 @@ class Session:
         self._abandoned = {"sight": 0, "film": 0}  # of each kind the last that nobody waits for
         self._fits: tuple[Picture, list[tuple[int, Fit]]] | None = None
         self._earlier: list[dict[str, Any]] = []  # settings of the edits that are part of the picture by now
-        self._former: list[Former] = []  # the last of them
+        self._former: list[Former] = []  # what can come back by going back, the nearest last
+        self._ahead: list[Former] = []  # and by going forward after that, the nearest last
         self._past: list[Past] = []  # results that can be brought back, the newest last
         self.picture: Picture | None = None
         self.result: Result | None = None
@@ -208,12 +211,23 @@ class Session:
             self._earlier.append(self.result.settings)
 
     def _keep(self) -> None:
-        """What is here, if anything is, can come back once another picture has taken its place."""
+        """What is here, if anything is, can come back once another picture has taken its place, and so can what was
+        ahead of it."""
         if self.picture is None:
             return
-        self._former.append(Former(self.picture, self.result, list(self._earlier)))
-        while len(self._former) > FORMER or (len(self._former) > 1 and self._pixels > FORMER_PIXELS):
-            self._former.pop(0)
+        self._former += [*reversed(self._ahead), self._here(self.picture)]
+        self._ahead.clear()
+        self._trim()
+
+    def _here(self, picture: Picture) -> Former:
+        return Former(picture, self.result, list(self._earlier))
+
+    def _trim(self) -> None:
+        """Of what can come back, the farthest goes when it is too much."""
+        while (count := len(self._former) + len(self._ahead)) > FORMER or (
+            count > 1 and self._pixels > FORMER_PIXELS
+        ):
+            (self._former or self._ahead).pop(0)
 
     def start_blank(self, model: Model) -> Event:
         """An empty picture of the model's own size, for a new face; what was here can come back. A picture of that size
@@ -281,22 +295,35 @@ class Session:
 
     @property
     def _pixels(self) -> int:
-        return sum(former.picture.rgb.size // 3 for former in self._former)
+        return sum(former.picture.rgb.size // 3 for former in [*self._former, *self._ahead])
 
     def go_back(self) -> Event:
         """The picture that another has taken the place of comes back, and its result with all candidates."""
         with self._lock:
             if not self._former:
                 raise ValueError("There is no former picture to go back to.")
-            former = self._former.pop()
-            self._earlier = list(former.earlier)
-            event = self._show(former.picture, "former", "The former picture is back")
-            self.result = former.result
-            return event
+            return self._go(self._former, self._ahead, "former", "The former picture is back")
+
+    def go_forward(self) -> Event:
+        """What was here before :meth:`go_back` comes back as well."""
+        with self._lock:
+            if not self._ahead:
+                raise ValueError("There is no later picture to go forward to.")
+            return self._go(self._ahead, self._former, "later", "The later picture is back")
+
+    def _go(self, to: list[Former], behind: list[Former], way: str, status: str) -> Event:
+        assert self.picture is not None, "what can come back came before it, or after"
+        behind.append(self._here(self.picture))
+        there = to.pop()
+        self._trim()
+        self._earlier = list(there.earlier)
+        event = self._show(there.picture, way, status)
+        self.result = there.result
+        return event
 
     def _show(self, picture: Picture, way: str, status: str) -> Event:
         """Make it the picture, without a result; the page is told which ``way`` it came: new, used,
-        former, recalled, extended or blank."""
+        former, later, recalled, extended or blank."""
         self._job += 1
         self.picture, self.result = picture, None
         width, height = view_size(picture.size)
@@ -304,7 +331,12 @@ class Session:
         view |= {"size": picture.size, "inner": picture.inner}
         event = self.event("picture", **view, status=status)
         self._shown = event["number"]
-        history = {"way": way, "edits": len(self._earlier), "former": len(self._former)}
+        history = {
+            "way": way,
+            "edits": len(self._earlier),
+            "former": len(self._former),
+            "ahead": len(self._ahead),
+        }
         return {**event, **history, "note": " ".join(map(sentence, picture.notes))}
 
     # -- models -----------------------------------------------------------------------------------------
@@ -596,7 +628,7 @@ class Session:
             self._job += 1
             self.closed = True
             self.picture = self.result = self._offered = self._fits = None
-            self._earlier, self._former, self._past = [], [], []
+            self._earlier, self._former, self._ahead, self._past = [], [], [], []
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 

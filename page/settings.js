@@ -77,15 +77,21 @@ function usualSettings() {
   return { seed: number(USUAL.seed), steps: number(USUAL.steps), candidates: Number(candidates), more: Object.fromEntries(more) };
 }
 
-// Put settings back into the fields; the seed is locked, so that they draw the same again.
-function fillSettings({ seed, steps, candidates, more }) {
+// All of that and whether the seed is locked, to be filled in when the picture comes back that it stands beside.
+function fieldsAsTheyAre() {
+  return { ...usualSettings(), locked: lockField().checked, filled: filledSteps };
+}
+
+const lockField = () => document.querySelector('#lock input');
+
+// Put settings back into the fields; the seed is locked, so that they draw the same again, unless it was not.
+function fillSettings({ seed, steps, candidates, more, locked = true, filled = steps }) {
   if (Number.isFinite(seed)) {
     type(USUAL.seed, seed);
-    const lock = document.querySelector('#lock input');
-    if (lock && !lock.checked) lock.click();
+    if (lockField().checked !== locked) lockField().click();
   }
   if (Number.isFinite(steps)) {
-    filledSteps = steps;
+    filledSteps = filled;
     type(USUAL.steps, steps);
   }
   const wanted = [...document.querySelectorAll('#candidates input')].find((field) => Number(field.value) === candidates);

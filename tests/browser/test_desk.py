@@ -175,6 +175,51 @@ def test_a_new_picture_takes_the_place_of_another_that_can_come_back(session, tm
     assert downloaded(session, tmp_path)[1] == settings
 
 
+def test_going_back_can_be_undone(session):
+    first = session.picture
+    job = redraw(session)[-1]["job"]
+    session.start_with(load_picture(noise(5)), "Second")
+    second = session.picture
+    redraw(session, seed=50)
+    session.start_with(load_picture(noise(6)), "Third")
+    third = session.picture
+    back = [session.go_back() for _ in range(2)]
+    assert [(event["former"], event["ahead"]) for event in back] == [(1, 1), (0, 2)]
+    assert session.picture is first and session.result.job == job
+    for picture, result, ahead in ((second, True, 1), (third, False, 0)):
+        event = session.go_forward()
+        assert (event["way"], event["former"], event["ahead"]) == ("later", 2 - ahead, ahead)
+        assert session.picture is picture
+        assert (session.result is not None) == result
+    with pytest.raises(ValueError, match="no later picture"):
+        session.go_forward()
+
+
+def test_what_was_ahead_of_a_picture_is_not_lost_when_another_comes(session):
+    first = session.picture
+    session.start_with(load_picture(noise(5)), "Second")
+    second = session.picture
+    session.go_back()
+    event = session.start_with(load_picture(noise(6)), "Third")
+    assert (event["former"], event["ahead"]) == (2, 0)
+    for expected in (first, second):
+        session.go_back()
+        assert session.picture is expected
+
+
+@pytest.mark.parametrize("backwards", [0, 2, 3])
+def test_pictures_before_and_after_are_no_more_than_are_kept(session, monkeypatch, backwards):
+    for number in range(sessions.FORMER + 2):
+        session.start_with(load_picture(noise(number)), "Another")
+    for _ in range(backwards):
+        event = session.go_back()
+        assert event["former"] + event["ahead"] == sessions.FORMER
+    monkeypatch.setattr(sessions, "FORMER_PIXELS", 1)
+    event = session.go_back()
+    assert event["former"] + event["ahead"] == 1, "the farthest go, and one can always come back"
+    assert event["ahead"] == 1
+
+
 def test_what_came_before_the_oldest_former_picture_stays_in_the_settings(session, tmp_path):
     for seed in range(sessions.FORMER + 2):
         redraw(session, seed)
@@ -278,6 +323,7 @@ def test_a_closed_session_holds_nothing(session):
         session._offered,
         session._fits,
         session._former,
+        session._ahead,
         session._earlier,
     ]
     assert not any(kept)
@@ -756,12 +802,12 @@ def test_what_was_here_comes_back_after_a_new_face(counting, session, tmp_path):
             redraw(session, seed=2)
             picture, before = session.picture, downloaded(session, tmp_path)
         (event,) = events([counting.blank(session, 0, True)])
-        assert (event["edits"], event["former"]) == (0, 2 if result else 1)
+        assert (event["edits"], event["former"]) == (0, 3 if result else 1)  # the first face was ahead
         draw_anew(session)
         assert "earlier" not in downloaded(session, tmp_path)[1]
         job = session.result.job
         back = session.go_back()
-        assert (back["way"], back["edits"], back["former"]) == ("former", int(result), int(result))
+        assert (back["way"], back["edits"], back["former"]) == ("former", int(result), 2 * result)
         assert session.picture is picture
         if not result:
             assert session.result is None

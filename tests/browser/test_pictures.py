@@ -198,6 +198,78 @@ def test_what_a_new_picture_takes_the_place_of_comes_back(visit):
     assert back.is_hidden()
 
 
+def test_settings_come_back_with_their_picture_and_going_back_can_be_undone(tab):
+    """An earlier result brings its own settings and locks the seed: both are gone again where it is."""
+    fields = ("#seed input", "#steps input[type=number]", "#s-strength", "#candidates input:checked")
+
+    def settings():
+        return [tab.page.locator(each).input_value() for each in fields], tab.page.get_by_label(
+            "Lock"
+        ).is_checked()
+
+    tab.set_steps(2)
+    tab.stroke(*EYES)
+    tab.redraw()
+    tab.click("Use as input")
+    tab.wait_for_text("#status", "The result is the picture now")
+    tab.set_steps(9)
+    tab.set_seed(77)
+    candidates(tab, 3)
+    tab.page.locator(".more:not(.whole) summary").click()
+    tab.page.locator("#s-strength").fill("40")
+    tab.stroke(*MOUTH)
+    mine, mask = settings(), tab.mask()
+    pictures = tab.count("pictures")
+    tab.page.locator(".past .thumbs button").nth(0).click()
+    tab.wait_for_count("pictures", pictures + 1)
+    its = settings()
+    assert its[1] and its[0][1:] == ["2", "", "1"]
+    tab.click("Back to former picture")
+    tab.wait_for_count("pictures", pictures + 2)
+    assert within(5, lambda: settings() == mine)
+    assert np.array_equal(tab.mask(), mask)
+    tab.click("Forward to later picture")
+    tab.wait_for_text("#status", "The later picture is back")
+    assert within(5, lambda: settings() == its)
+    assert tab.download()[1]["seed"] == int(its[0][0])
+    assert tab.page.get_by_role("button", name="Forward to later picture").is_hidden()
+    assert tab.page.evaluate("document.activeElement.id") == "download"
+    tab.page.locator("#go-back").press("Enter")
+    tab.wait_for_count("pictures", pictures + 4)
+    tab.page.locator("#go-forward").press("Enter")
+    tab.wait_for_count("pictures", pictures + 5)
+    assert within(5, lambda: tab.page.evaluate("document.activeElement.id") == "go-back"), "forward is gone"
+    tab.page.locator("#s-strength").fill("")
+
+
+def test_going_back_stops_a_job_as_another_picture_does(tab):
+    before = tab.shown()
+    tab.click("Load example 2")
+    tab.wait_for_text("#status", "Example 2")
+    tab.stroke(*EYES)
+    start_a_long_job(tab, 1)
+    tab.click("Back to former picture")
+    tab.wait_for_text("#status", "The former picture is back")
+    assert np.array_equal(tab.shown(), before)
+    assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
+    tab.set_steps(1)
+    tab.stroke(*MOUTH)
+    tab.redraw()
+
+
+def test_a_picture_can_be_opened_beside_the_examples(tab):
+    with tab.page.expect_file_chooser() as chooser:
+        tab.click("Your picture")
+    chooser.value.set_files(
+        {
+            "name": "teal.png",
+            "mimeType": "image/png",
+            "buffer": file_bytes(Image.new("RGB", (300, 200), "teal")),
+        }
+    )
+    tab.wait_for_text("#status", "teal.png")
+
+
 def test_eight_candidates_are_large_enough_to_tell_apart(tab):
     candidates(tab, 8)
     tab.set_steps(1)

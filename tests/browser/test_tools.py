@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from painter_page import within
 
 LINE = ((300, 420), (700, 420))
 
@@ -155,9 +154,9 @@ def test_every_key_of_the_help_does_something(tab):
 
 def test_the_tools_stand_in_whole_rows(tab):
     """None stands alone in a row, however wide the window is."""
-    found = """() => { const tops = [...document.querySelectorAll('.toolbar .tool, .toolbar .size')].map((each) => {
+    found = """(rows) => { const tops = [...document.querySelectorAll('.toolbar .tool, .toolbar .size')].map((each) => {
       const box = each.getBoundingClientRect(); return Math.round((box.top + box.bottom) / 2); });
-      return [...new Set(tops)].map((top) => tops.filter((each) => each === top).length).join(); }"""
+      return [...new Set(tops)].map((top) => tops.filter((each) => each === top).length).join() === rows; }"""
     for width, rows in ((900, "16"), (861, "16"), (700, "16"), (600, "7,9"), (360, "7,9"), (1280, "16")):
         tab.page.set_viewport_size({"width": width, "height": 860})
-        assert within(5, lambda: tab.page.evaluate(found) == rows), (width, tab.page.evaluate(found))
+        tab.page.wait_for_function(found, arg=rows, timeout=5000)

@@ -197,14 +197,14 @@ class PainterPage:
 
     def drop(self, name: str, data: bytes, kind: str = "drop") -> None:
         """Drop or paste a file on the page."""
-        script = """([name, bytes, kind]) => {
+        script = """([name, text, kind]) => {
           const files = new DataTransfer();
-          files.items.add(new File([new Uint8Array(bytes)], name));
+          files.items.add(new File([Uint8Array.from(atob(text), (each) => each.charCodeAt(0))], name));
           const event = kind === 'drop' ? new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true })
             : new ClipboardEvent('paste', { clipboardData: files, bubbles: true, cancelable: true });
           document.querySelector('.stage').dispatchEvent(event);
         }"""
-        self.page.evaluate(script, [name, list(data), kind])
+        self.page.evaluate(script, [name, base64.b64encode(data).decode(), kind])
 
 
 def within(seconds: float, holds: Callable[[], bool]) -> bool:

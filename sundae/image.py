@@ -359,12 +359,23 @@ def _lost_extras(opened: Image.Image, info: dict[Any, Any]) -> list[str]:
 
 
 def _mode_limits(image: Image.Image) -> list[str]:
+    limits = []
     if image.mode in ("P", "PA"):
         count = len(_palette(image)[0])
-        return [f"palette picture: new pixels take the nearest of its {count} colours"]
+        limits.append(f"palette picture: new pixels take the nearest of its {count} colours")
     if image.mode == "1":
-        return ["black-and-white picture: new pixels are black or white"]
-    return []
+        limits.append("black-and-white picture: new pixels are black or white")
+    if _has_unseen(image):
+        limits.append("transparent parts stay transparent: nothing that is drawn there is seen")
+    return limits
+
+
+def _has_unseen(image: Image.Image) -> bool:
+    """Whether any pixel is transparent altogether."""
+    if image.mode in ("LA", "PA", "RGBA") and image.getchannel("A").getextrema()[0] == 0:
+        return True
+    keyed = "transparency" in image.info or image.mode == "PA"
+    return keyed and bool(_keyed_out(image).any())
 
 
 # -- colours -------------------------------------------------------------------------------------------------

@@ -309,6 +309,20 @@ def test_what_a_file_loses_is_noted():
     assert any("nearest of its 40" in note for note in load_picture(sample("P")).notes)
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "L", "RGB"])
+@pytest.mark.parametrize("unseen", [True, False])
+def test_of_a_picture_with_transparent_parts_it_is_noted_that_they_stay_so(mode, unseen):
+    image, options = sample(mode), {}
+    if mode in ("LA", "RGBA"):
+        alpha = np.full((20, 24), 1, np.uint8)
+        alpha[3, 5] = 0 if unseen else 1
+        image.putalpha(Image.fromarray(alpha))
+    elif unseen:
+        options["transparency"] = image.getpixel((5, 3))
+    picture = load_picture(encoded(image, "PNG", **options))
+    assert any("transparent parts" in note for note in picture.notes) == unseen
+
+
 def bad_sources(folder) -> dict[str, object]:
     whole = encoded(sample("RGB", 64, 64), "PNG")
     (folder / "empty.png").write_bytes(b"")

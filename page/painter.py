@@ -37,6 +37,25 @@ SCRIPTS = (  # one scope, in this order
     "saving.js",
     "exchange.js",
 )
+EVENTS = (  # that the scripts trigger
+    "picture",
+    "pick",
+    "take",
+    "fit",
+    "adopt",
+    "keep",
+    "recall",
+    "forget",
+    "extend",
+    "blank",
+    "sight",
+    "film",
+    "abandon",
+    "difference",
+)
+# Gradio looks through ``js_on_load`` for the names of events, and again for every attribute that it asks the component
+# for in vain, at every update: all scripts there cost 4 ms an update. So there is only the call.
+START = f"sundaePainter(element, trigger, props, upload, watch); // triggers {', '.join(map(repr, EVENTS))}"
 SLOTS = 16  # as in exchange.js
 MAX_UPLOAD = "64mb"  # as in exchange.js
 
@@ -48,20 +67,26 @@ def page_file(name: str) -> str:
 
 
 def painter(**settings: Any) -> gr.HTML:
-    """The component. The server writes to it with ``post``; it triggers ``picture``, ``pick``, ``take``,
-    ``fit``, ``adopt``, ``keep``, ``recall``, ``forget``, ``extend``, ``blank``,
-    ``sight``, ``film``, ``abandon`` and ``difference``.
+    """The component. The server writes to it with ``post``; it triggers ``EVENTS``.
 
     A plain gr.HTML and not a subclass: gradio writes a stub file beside the source of every subclass.
     """
     slots = {f"slot{number}": None for number in range(SLOTS)}
     return gr.HTML(
         html_template=page_file("painter.html"),
-        js_on_load="\n".join(["'use strict';", languages_script(), heat_script(), *map(page_file, SCRIPTS)]),
+        head=f"<script>{script()}</script>",
+        js_on_load=START,
         apply_default_css=False,
         **slots,
         **settings,
     )
+
+
+@cache
+def script() -> str:
+    """All scripts, as a function of what gradio gives to ``js_on_load``."""
+    parts = ["'use strict';", languages_script(), heat_script(), *map(page_file, SCRIPTS)]
+    return "\n".join(["function sundaePainter(element, trigger, props, upload, watch) {", *parts, "}"])
 
 
 def post(event: dict[str, Any]) -> dict[str, Any]:

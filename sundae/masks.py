@@ -139,22 +139,24 @@ def _mask_from_image(image: Image.Image) -> np.ndarray:
     if image.mode in ("I", "F", "LAB"):
         raise ValueError(f"expected a mask of 1, 8 or 16 bits per channel, got mode {image.mode}")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        return _mask_from_rgba(np.asarray(image.convert("RGBA")))
+        return _mask_from_rgba(image.convert("RGBA"))
     if image.mode not in ("1", "L"):
         image = image.convert("RGB")  # palettes first become colours
     return np.asarray(image.convert("L")) >= 128
 
 
-def _mask_from_rgba(rgba: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 4): a layer of one paint is its alpha, anything else its white and visible pixels."""
+def _mask_from_rgba(image: Image.Image) -> np.ndarray:
+    """bool (H, W) of an RGBA image: a layer of one paint is its alpha, anything else its white and visible pixels."""
+    white = np.asarray(image.convert("RGB").convert("L")) >= 128
+    faintest, most = image.getchannel("A").getextrema()
+    if faintest == 255:
+        return white
+    rgba = np.asarray(image)
     alpha = rgba[..., 3]
     # Faint edges of a stroke lose their colour to rounding, so only the solid part says which paint it is.
-    solid = rgba[alpha >= min(128, int(alpha.max()))][:, :3]
+    solid = rgba[alpha >= min(128, most)][:, :3]
     one_paint = (solid.max(axis=0).astype(int) - solid.min(axis=0) <= 8).all()
-    if one_paint and alpha.min() < 255:
-        return alpha > 0
-    white = np.asarray(Image.fromarray(np.ascontiguousarray(rgba[..., :3])).convert("L")) >= 128
-    return white & (alpha > 0)
+    return alpha > 0 if one_paint else white & (alpha > 0)
 
 
 def mask_png(mask: np.ndarray) -> bytes:
@@ -170,8 +172,11 @@ def mask_png(mask: np.ndarray) -> bytes:
 def grow(mask: np.ndarray, px: int) -> np.ndarray:
     """Add every pixel within px (Euclidean) of a bool mask (H, W); px = 0 copies it."""
     _check_radius(px)
-    _checked_mask(mask)
-    return mask.copy() if px == 0 else _distance_squared(mask, px) <= px * px
+    grown = _checked_mask(mask).copy()
+    if px:
+        near = _box_around(mask, px)
+        grown[near] = _distance_squared(mask[near], px) <= px * px
+    return grown
 
 
 def shrink(mask: np.ndarray, px: int) -> np.ndarray:
@@ -185,11 +190,22 @@ def feather(mask: np.ndarray, px: int) -> np.ndarray:
     A pixel at distance d of the nearest pixel outside gets min(1, d / (px + 1)); px = 0 is a hard edge.
     """
     _check_radius(px)
-    outside = ~_checked_mask(mask)
-    if px == 0:
-        return mask.astype(np.float32)
-    distance = np.sqrt(_distance_squared(outside, px + 1).astype(np.float32))
-    return np.minimum(distance / np.float32(px + 1), np.float32(1))
+    opacity = _checked_mask(mask).astype(np.float32)
+    if px:
+        near = _box_around(mask, 1)  # nothing outside is nearer than its rim
+        distance = np.sqrt(_distance_squared(~mask[near], px + 1).astype(np.float32))
+        opacity[near] = np.minimum(distance / np.float32(px + 1), np.float32(1))
+    return opacity
+
+
+def _box_around(mask: np.ndarray, rim: int) -> tuple[slice, slice]:
+    """Rows and columns of the True pixels of a bool mask (H, W) and of ``rim`` pixels around them; none if there are
+    none."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return slice(0), slice(0)
+    top, left = max(0, rows[0] - rim), max(0, columns[0] - rim)
+    return slice(top, rows[-1] + rim + 1), slice(left, columns[-1] + rim + 1)
 
 
 def _checked_mask(mask: np.ndarray) -> np.ndarray:

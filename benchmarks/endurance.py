@@ -95,7 +95,7 @@ class Visitor:
             "candidate": (3, lambda: self.key(str(self.dice.randint(1, 8)))),
             "upload": (4, self.upload),
             "no picture": (1, lambda: self.drop("notes.png", b"not a picture")),
-            "example": (3, lambda: self.click(".examples button")),
+            "example": (3, lambda: self.click(".examples [data-index]")),
             "model": (3, lambda: self.click("#model label")),
             "steps": (3, lambda: self.fill("#steps input[type=number]", self.dice.choice((1, 2, 3, 6, 64)))),
             "seed": (1, lambda: self.fill("#seed input", self.dice.randint(0, 2**32 - 1))),
@@ -103,6 +103,7 @@ class Visitor:
             "keep going": (3, lambda: self.click("#keep-going")),
             "use as input": (4, lambda: self.click("#use")),
             "former picture": (2, lambda: self.click("#go-back")),
+            "later picture": (1, lambda: self.click("#go-forward")),
             "download": (2, lambda: self.click("#download")),
             "extend": (2, self.extend),
             "earlier result": (3, lambda: self.click(".past .thumbs button")),
@@ -249,7 +250,7 @@ class Visitor:
         self.key("Escape")
         self.wait()
         before = self.tab.count("pictures")
-        self.page.locator(".examples button").first.click()
+        self.page.locator(".examples [data-index]").first.click()
         self.page.wait_for_function(
             "before => Number(document.querySelector('.sundae').dataset.pictures) > before", arg=before
         )

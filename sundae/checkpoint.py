@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import re
 import shutil
 import typing
@@ -40,8 +41,8 @@ MAX_VALUES = 100  # of a list in a config
 FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.safetensors", re.ASCII)
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 PART_KEYS = {"kind", "config", "files", "hash"}
-MORE_KEYS = {  # that a part may have besides: settings that suit a prior's sampler, the bundle that holds the files
-    "tokenizer": {"bundle"},
+MORE_KEYS = {  # that a part may have besides: what suits it, and the bundle that holds the files
+    "tokenizer": {"bundle", "most_correction"},
     "prior": {"bundle", "sampler"},
 }
 
@@ -150,8 +151,11 @@ def describe_part(module: nn.Module, files: dict[str, str]) -> dict[str, Any]:
         "files": files,
         "hash": tensors_hash(module.state_dict()),
     }
-    own = own_settings(module) if isinstance(module, Prior) else {}
-    return {**part, "sampler": own} if own else part
+    if isinstance(module, Prior) and (own := own_settings(module)):
+        part["sampler"] = own
+    if isinstance(module, PictureTokenizer) and module.most_correction != PictureTokenizer.most_correction:
+        part["most_correction"] = module.most_correction
+    return part
 
 
 def own_settings(prior: Prior) -> dict[str, Any]:
@@ -391,8 +395,19 @@ PRIORS: dict[str, tuple[type[Prior], type]] = {
 
 
 def load_tokenizer(folder: Path) -> PictureTokenizer:
-    """The tokenizer of a bundle; raises as :func:`load_part`."""
-    return load_part(folder, "tokenizer", TOKENIZERS)
+    """The tokenizer of a bundle, with what suits its blending.
+
+    Raises:
+        ValueError: as :func:`load_part`, or for a correction that is no number above 0.
+    """
+    tokenizer = load_part(folder, "tokenizer", TOKENIZERS)
+    part = read_parts(folder)["tokenizer"]
+    if "most_correction" in part:
+        most = part["most_correction"]
+        if isinstance(most, bool) or not isinstance(most, int | float) or not 0 < most < math.inf:
+            raise ValueError(f"expected most_correction above 0 in {folder / 'config.json'}, got {most!r}")
+        tokenizer.most_correction = float(most)
+    return tokenizer
 
 
 def load_prior(folder: Path) -> Prior:

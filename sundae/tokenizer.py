@@ -7,6 +7,7 @@ a window can be decoded alone with the same result.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,6 +166,7 @@ class PictureTokenizer(nn.Module):
 
     config: Any  # a frozen dataclass with downsample_factor, codebook_size, depth and embed_dim
     quantizer: ResidualQuantizer
+    most_correction = math.inf  # of -1 to 1: see pipeline.colour_correction; a bundle may set another
 
     @property
     def halo(self) -> int | None:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny import PRIOR, TOKENIZER, save_tiny_bundle, tiny_prior, tiny_tokenizer
 
 import sundae
+from sundae.bundles import weights_folder
 from sundae.checkpoint import (
     borrow_part,
     file_hash,
@@ -327,6 +328,29 @@ def test_a_gathered_bundle_needs_no_other(bundle, borrower, tmp_path):
     after = sundae.load(tmp_path / "alone" / "borrower")
     assert after.hash == before.hash
     assert "bundle" not in after.config["parts"]["tokenizer"]
+
+
+def test_a_tokenizer_can_have_a_limit_of_its_correction(bundle, tmp_path):
+    assert load_tokenizer(bundle).most_correction == math.inf
+    tokenizer = tiny_tokenizer()
+    tokenizer.most_correction = 0.25
+    for folder in (tmp_path / "first", tmp_path / "again"):
+        save_bundle(folder, {"tokenizer": tokenizer, "prior": tiny_prior()}, {})
+        tokenizer = load_tokenizer(folder)
+        assert tokenizer.most_correction == 0.25
+    for most in (0, -1, True, "0.2", None, float("nan"), float("inf")):
+        content = json.loads((tmp_path / "again" / "config.json").read_text())
+        content["parts"]["tokenizer"]["most_correction"] = most
+        (tmp_path / "again" / "config.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match="expected most_correction above 0"):
+            load_tokenizer(tmp_path / "again")
+
+
+def test_the_models_in_the_box_have_the_limit_that_suits_their_pictures():
+    bundles = [folder for folder in weights_folder().iterdir() if (folder / "config.json").exists()]
+    limits = {folder.name: load_tokenizer(folder).most_correction for folder in bundles}
+    assert limits.pop("photo-1024") == math.inf
+    assert set(limits.values()) == {0.2}
 
 
 def test_a_prior_can_have_settings_of_its_own(bundle, tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import struct
 import zlib
 
@@ -306,7 +307,9 @@ def test_token_mask_arguments_are_checked():
 HOLE = np.s_[8:24, 8:24]
 
 
-def drawn_as(rgb: np.ndarray, monkeypatch, error: np.ndarray | float = 0.0, feather: int = 5) -> np.ndarray:
+def drawn_as(
+    rgb: np.ndarray, monkeypatch, error: np.ndarray | float = 0.0, feather: int = 5, most: float = math.inf
+) -> np.ndarray:
     """What becomes of a hole with a soft edge in 32 px, for a decoder that gives them back, but for an error of its own."""
     model, hole, whole = tiny_model(), np.zeros((32, 32), bool), to_tensor(rgb) + torch.as_tensor(error)
     hole[HOLE] = True
@@ -316,6 +319,7 @@ def drawn_as(rgb: np.ndarray, monkeypatch, error: np.ndarray | float = 0.0, feat
         return whole[..., top * 8 : bottom * 8, left * 8 : right * 8]
 
     monkeypatch.setattr(type(model.tokenizer), "decode_window", decode_window)
+    monkeypatch.setattr(model.tokenizer, "most_correction", most)
     return prepared.composite(torch.zeros(1, 4, 4, 2, dtype=torch.int64))[0]
 
 
@@ -338,12 +342,14 @@ def test_a_soft_edge_meets_the_known_pixels_better_than_a_hard_one(monkeypatch):
     assert np.abs(soft - 120).mean() < 0.9 * np.abs(hard - 120).mean()
 
 
-def test_hair_drawn_beside_skin_is_no_error_to_be_carried_into_the_hole(monkeypatch):
-    """Dark cells at the left edge of light skin, outside the hole by half: what was drawn in the hole stays as it was."""
+@pytest.mark.parametrize("most", [0.2, math.inf])
+def test_hair_drawn_beside_skin_is_no_error_to_be_carried_into_the_hole(monkeypatch, most):
+    """Dark cells at the left edge of light skin, outside the hole by half: what was drawn in the hole stays as it was, if
+    the model's tokenizer has a limit."""
     skin, hair = np.full((32, 32, 3), 200, np.uint8), np.zeros((32, 32), np.float32)
     hair[:, :12] = -1.4
-    right = drawn_as(skin, monkeypatch, hair)[:, 10:]
-    assert np.abs(right.astype(int) - 200).max() < 0.2 * 127.5
+    right = drawn_as(skin, monkeypatch, hair, most=most)[:, 10:]
+    assert (np.abs(right.astype(int) - 200).max() < 0.2 * 127.5) == (most == 0.2)
 
 
 # -- prefill -------------------------------------------------------------------------------------------------

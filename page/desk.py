@@ -205,11 +205,11 @@ class Desk:
 
     @answered
     def go_back(self, session: Session) -> Any:
-        return session.go_back()
+        return session.event("lost") if session.picture is None else session.go_back()
 
     @answered
     def go_forward(self, session: Session) -> Any:
-        return session.go_forward()
+        return session.event("lost") if session.picture is None else session.go_forward()
 
     def extended(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
         return self.extend(session, {side: getattr(event, side, None) for side in SIDES})

@@ -200,7 +200,7 @@ function turnHistory(event) {
   let back = null;
   if (event.way === 'former') back = swap(former, ahead);
   else if (event.way === 'later') back = swap(ahead, former);
-  else if (event.former) former.push(...ahead.splice(0).reverse(), asItIs());
+  else if (event.former) former.push(...ahead.splice(0), asItIs());
   if (event.way === 'blank') setHint('');
   former.splice(0, former.length - event.former); // the server keeps no more
   ahead.splice(0, ahead.length - event.ahead);
@@ -333,7 +333,8 @@ function takeMask() {
   const hard = state.goOn ? player.finished?.hard : mask.hard();
   const more = moreSettings();
   const varied = more.of === 'result' && more.strength < 1 && Boolean(player.finished) && !state.anew;
-  state.posted = { hard, model: picker.model, settings: usualSettings(), ofResult: state.goOn || varied, anew: state.anew };
+  const mark = state.goOn ? player.finished?.mark : mask.done.at(-1);
+  state.posted = { hard, mark, model: picker.model, settings: usualSettings(), ofResult: state.goOn || varied, anew: state.anew };
   if (!hard) return '';
   memory.hard = hard;
   return maskPng(hard);
@@ -356,9 +357,11 @@ function keepGoing() {
   press('redraw');
 }
 
-// Part of the last result has been rubbed out of its mask, and nothing added: that part is to stay as it was drawn.
+// Part of the last result has been rubbed out of its mask, and nothing added: that part is to stay as it was drawn. A mask
+// that was begun anew, after Clear or from a file, is no rest of it, wherever it lies.
 function rubbedOut() {
   if (!player.finished || !moreSettings().freeze) return null;
+  if (mask.begunSince(player.finished.mark)) return null;
   const [before, now] = [bitsOf(player.finished.hard), mask.bits()];
   const less = now.some((bit, i) => bit < before[i]) && !now.some((bit, i) => bit > before[i]);
   return less && now.includes(1) ? now : null;

@@ -69,9 +69,15 @@ class Mask {
     this.apply({ kind: 'shape', points, erase });
   }
 
-  // Another mask in the place of this one: a byte for each pixel.
-  set(bits) {
-    this.apply({ kind: 'bits', packed: pack(bits) });
+  // Another mask in the place of this one, a byte for each pixel: made of this one, or with nothing of it (``anew``).
+  set(bits, anew = false) {
+    this.apply({ kind: 'bits', packed: pack(bits), anew });
+  }
+
+  // Whether all that was painted at that operation, if it is still known, has been cleared or replaced since.
+  begunSince(operation) {
+    const since = this.done.slice(this.done.lastIndexOf(operation) + 1);
+    return this.done.includes(operation) && since.some(({ kind, anew }) => kind === 'clear' || anew);
   }
 
   // What is painted now: a byte for each pixel.

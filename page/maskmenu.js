@@ -66,7 +66,10 @@ async function openMask(file) {
   }
   const bits = bitsOfPicture(picture, mask.canvas.width, mask.canvas.height);
   if (!bits.includes(1)) setMessage(t('{file} has no white pixel, so nothing is painted.', { file: file.name }));
-  else change(() => mask.set(bits));
+  else {
+    setMessage('');
+    change(() => mask.set(bits, true));
+  }
 }
 
 // White is painted; in a layer of one paint whatever is visible.
@@ -107,7 +110,7 @@ function useLastMask() {
   const { width, height } = mask.canvas;
   const scaled = newCanvas(width, height);
   scaled.getContext('2d').drawImage(memory.hard, 0, 0, width, height);
-  return change(() => mask.set(bitsOf(scaled)));
+  return change(() => mask.set(bitsOf(scaled), true));
 }
 
 function closeMenu() {

@@ -75,6 +75,7 @@ function recall(entry, index) {
   fillSettings(settingsOf(run));
   const bits = bitsOf(run.hard);
   if (mask.bits().some((bit, i) => bit !== bits[i])) change(() => mask.set(bits)); // which can be undone
+  run.mark = mask.done.at(-1);
   setLook('outline');
   return undefined;
 }
@@ -85,7 +86,7 @@ function bringPastBack({ job, index }) {
   if (!entry) return null;
   const { width, height } = mask.canvas;
   const done = [{ kind: 'bits', packed: pack(bitsOf(entry.run.hard)) }];
-  entry.run.choice = index;
+  Object.assign(entry.run, { choice: index, mark: done[0] });
   const fields = settingsOf(entry.run);
   return { ...entry, mask: { baked: newCanvas(width, height), done, undone: [] }, choice: entry.picked, look: 'outline', fields };
 }
@@ -117,7 +118,7 @@ function keepCandidate() {
 function updateKeepButton(run) {
   const button = find('[data-act=keep]');
   const kept = keptOf(past.find((each) => each.run === run), run?.choice);
-  button.hidden = !run || run !== player.finished || run.candidates < 2;
+  button.hidden = !run || run !== player.finished || run.candidates < 2 || !past.some((each) => each.run === run);
   button.setAttribute('aria-pressed', String(Boolean(kept)));
   button.textContent = t(kept ? 'Kept' : 'Keep');
 }

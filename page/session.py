@@ -215,7 +215,7 @@ class Session:
         ahead of it."""
         if self.picture is None:
             return
-        self._former += [*reversed(self._ahead), self._here(self.picture)]
+        self._former += [*self._ahead, self._here(self.picture)]
         self._ahead.clear()
         self._trim()
 
@@ -230,16 +230,16 @@ class Session:
             (self._former or self._ahead).pop(0)
 
     def start_blank(self, model: Model) -> Event:
-        """An empty picture of the model's own size, for a new face; what was here can come back. A picture of that size
-        stays: with everything painted over, nothing of it is looked at."""
+        """An empty picture of the model's own size, for a new face, unless it is here; what was here can come back."""
+        empty = blank(model).picture
         with self._lock:
             before = self.picture
-            if before is not None and before.size == model.size and before.image.mode == "RGB":
+            if before is not None and before.image.mode == "RGB" and np.array_equal(before.rgb, empty.rgb):
                 return self.event("anew")
             self._keep()
             self._earlier = []
             width, height = model.size
-            return self._show(blank(model).picture, "blank", f"An empty picture, {width} × {height}")
+            return self._show(empty, "blank", f"An empty picture, {width} × {height}")
 
     def extend(self, margins: dict[str, Any]) -> Event:
         """An empty rim around the picture, or what is chosen of its result; the page paints it over."""

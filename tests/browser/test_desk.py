@@ -199,10 +199,13 @@ def test_what_was_ahead_of_a_picture_is_not_lost_when_another_comes(session):
     first = session.picture
     session.start_with(load_picture(noise(5)), "Second")
     second = session.picture
-    session.go_back()
-    event = session.start_with(load_picture(noise(6)), "Third")
-    assert (event["former"], event["ahead"]) == (2, 0)
-    for expected in (first, second):
+    session.start_with(load_picture(noise(6)), "Third")
+    third = session.picture
+    for _ in range(2):
+        session.go_back()
+    event = session.start_with(load_picture(noise(7)), "Fourth")
+    assert (event["former"], event["ahead"]) == (3, 0)
+    for expected in (first, second, third):
         session.go_back()
         assert session.picture is expected
 
@@ -768,15 +771,24 @@ def test_a_new_face_is_drawn_at_the_models_size_as_the_library_draws_it(counting
     assert settings["from_nothing"] is True
 
 
-def test_a_picture_of_the_models_size_stays_under_a_new_face_unless_it_has_other_colours(counting, tmp_path):
-    for mode, kind in (("RGB", "anew"), ("L", "picture"), ("RGBA", "picture")):
-        session = Session()
-        session.start_with(load_picture(noise(size=(32, 32)).convert(mode)), "Noise")
-        (event,) = events([counting.blank(session, 0, True)])
-        assert event["kind"] == kind
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_a_picture_of_the_models_size_makes_room_for_a_new_face_and_comes_back(counting, tmp_path, mode):
+    session = Session()
+    session.start_with(load_picture(noise(size=(32, 32)).convert(mode)), "Noise")
+    picture = session.picture
+    assert events([counting.blank(session, 0, True)])[0]["kind"] == "picture"
+    for _ in range(2):
         draw_anew(session)
         *_, last = sundae.generate(tiny_model(), [7], SamplerConfig(steps=2))
         assert np.array_equal(downloaded(session, tmp_path)[0], pixels(last.image()))
+        assert events([counting.blank(session, 0, True)])[0]["kind"] == "anew", "it is empty already"
+    session.go_back()
+    assert session.picture is picture
+
+
+def test_whoever_goes_back_or_forward_after_the_picture_was_lost_is_told(counting):
+    for way in (counting.go_back, counting.go_forward):
+        assert events([way(Session())])[0]["kind"] == "lost"
 
 
 def test_without_a_picture_the_first_model_draws_and_a_lost_one_is_told(tmp_path):

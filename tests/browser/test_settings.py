@@ -313,6 +313,22 @@ def test_what_is_rubbed_out_stays_as_it_was_drawn(tab, settings):
     assert np.array_equal(tab.mask(), rest)
 
 
+def test_a_mask_begun_anew_is_no_rest_of_the_one_before(tab, server, settings):
+    """Nor if it lies wholly in it."""
+    paint(tab, "r", SQUARE)
+    tab.set_steps(2)
+    tab.redraw()
+    tab.page.locator(".stage").focus()
+    tab.press("Delete")
+    paint(tab, "r", ((400, 400), (500, 500)))
+    mask = tab.mask()
+    tab.redraw()
+    image, about = tab.download()
+    assert "earlier" not in about
+    original = pixels(Image.open(server.examples[0]))
+    assert np.array_equal(np.asarray(image)[~mask], original[~mask])
+
+
 def test_without_keeping_it_the_original_comes_back(tab, settings):
     settings.get_by_label("Keep what I rub out").uncheck()
     paint(tab, "r", SQUARE)

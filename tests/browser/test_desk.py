@@ -705,7 +705,8 @@ def test_a_sight_stops_within_a_step(counting, session, monkeypatch, how):
             yield step
 
     monkeypatch.setattr(type(tiny_model().prior), "sample", slow)
-    assert [event["text"] for event in events(running)] == ["Panel 1 of 6"]
+    told = [event["text"] for event in events(running)]
+    assert told in ([], ["Panel 1 of 6"]), "the model may be stopped before the first panel is told"
     assert len(steps) == 4
 
 

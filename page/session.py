@@ -47,9 +47,7 @@ SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "b
 MAX_RIM = 4096  # px on one side
 PAST, PAST_PIXELS = 12, 60_000_000  # results that can be brought back, and pixels of their pictures
 PAST_TRAILS = 32_000_000  # bytes of their steps
-FORMER = (
-    4  # pictures that others have taken the place of and that can come back, before and after the one here
-)
+FORMER = 4  # pictures, before and ahead of the one that is here, that can come back
 FORMER_PIXELS = 40_000_000  # of all of them together, unless a single one has more
 NOTHING_TO_VARY = (
     "There is no result yet that could be varied: choose a variation of the picture, or a strength of 100 %."

@@ -75,6 +75,11 @@ def streamed(handler: Callable) -> Callable:
     return safe
 
 
+def unless_lost(session: Session, act: Callable[[], Event]) -> Event:
+    """What is done with the picture; the page is told if a lost connection has taken that along."""
+    return session.event("lost") if session.picture is None else act()
+
+
 class Desk:
     """Shared by all visitors: the models, the examples and an empty folder. Nothing of any visitor's is here."""
 
@@ -201,15 +206,15 @@ class Desk:
 
     @answered
     def use_as_input(self, session: Session) -> Any:
-        return session.event("lost") if session.picture is None else session.use_as_input()
+        return unless_lost(session, session.use_as_input)
 
     @answered
     def go_back(self, session: Session) -> Any:
-        return session.event("lost") if session.picture is None else session.go_back()
+        return unless_lost(session, session.go_back)
 
     @answered
     def go_forward(self, session: Session) -> Any:
-        return session.event("lost") if session.picture is None else session.go_forward()
+        return unless_lost(session, session.go_forward)
 
     def extended(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
         return self.extend(session, {side: getattr(event, side, None) for side in SIDES})
@@ -279,7 +284,7 @@ class Desk:
 
     @answered
     def download(self, session: Session) -> Any:
-        return session.event("lost") if session.picture is None else session.download(self.folder)
+        return unless_lost(session, lambda: session.download(self.folder))
 
     @answered
     def difference(self, session: Session) -> Any:

@@ -174,7 +174,7 @@ def grow(mask: np.ndarray, px: int) -> np.ndarray:
     _check_radius(px)
     grown = _checked_mask(mask).copy()
     if px:
-        near = _box_around(mask, px)
+        near = _near(mask, px)
         grown[near] = _distance_squared(mask[near], px) <= px * px
     return grown
 
@@ -192,13 +192,13 @@ def feather(mask: np.ndarray, px: int) -> np.ndarray:
     _check_radius(px)
     opacity = _checked_mask(mask).astype(np.float32)
     if px:
-        near = _box_around(mask, 1)  # nothing outside is nearer than its rim
+        near = _near(mask, 1)  # nothing outside is nearer than its rim
         distance = np.sqrt(_distance_squared(~mask[near], px + 1).astype(np.float32))
         opacity[near] = np.minimum(distance / np.float32(px + 1), np.float32(1))
     return opacity
 
 
-def _box_around(mask: np.ndarray, rim: int) -> tuple[slice, slice]:
+def _near(mask: np.ndarray, rim: int) -> tuple[slice, slice]:
     """Rows and columns of the True pixels of a bool mask (H, W) and of ``rim`` pixels around them; none if there are
     none."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))

@@ -61,7 +61,7 @@ document.addEventListener('click', (event) => {
   const button = root.isConnected && event.target.closest('#examples button');
   if (!button) return;
   if (button.matches('.own')) actions.open();
-  else trigger('pick', { index: Number(button.dataset.index) });
+  else trigger('pick', { index: Number(button.dataset.index), turn: (state.turns += 1) });
 });
 
 // ---- what the server posts -----------------------------------------------------------------------------

@@ -137,6 +137,7 @@ class Session:
         self._finished = 0
         self._shown = 0  # number of the event that showed the picture
         self._turn = -1  # of the choice of a candidate that was made last
+        self._asked = -1  # turn of the latest example, empty picture or earlier result that was asked for
         self._offered: tuple[Picture, str, dict[str, Any] | None, Any] | None = None
         self._newest = 0  # number of the latest upload that was a picture
         self._abandoned = {"sight": 0, "film": 0}  # of each kind the last that nobody waits for
@@ -178,13 +179,28 @@ class Session:
             self._offered = None
             return {**self.start_with(picture, name), "asked": settings, "upload": upload}
 
-    def start_with(self, picture: Picture, name: str, example: int | None = None) -> Event:
+    def start_with(self, picture: Picture, name: str) -> Event:
         """Take a new picture; what was here can come back. Edits that are part of that are not part of this."""
         with self._lock:
             self._keep()
             self._earlier = []
-            event = self._show(picture, "new", f"{name}, {picture.size[0]} × {picture.size[1]}")
-        return {**event, "example": example}
+            return self._show(picture, "new", f"{name}, {picture.size[0]} × {picture.size[1]}")
+
+    def pick(self, picture: Picture, example: int, turn: int | None = None) -> Event | None:
+        """Go on with the example of this number, unless it comes too late for its ``turn``."""
+        with self._lock:
+            if self._overtaken(turn):
+                return None
+            return {**self.start_with(picture, f"Example {example + 1}"), "example": example}
+
+    def _overtaken(self, turn: int | None) -> bool:
+        """Whether the page asked for another picture after the one of this ``turn``, and has it: requests may overtake
+        each other, and what was pressed last counts."""
+        if turn is None:
+            return False
+        late = turn < self._asked
+        self._asked = max(turn, self._asked)
+        return late
 
     def use_as_input(self) -> Event:
         """The chosen result becomes the picture, so that painting can go on from there."""
@@ -227,10 +243,13 @@ class Session:
         ):
             (self._former or self._ahead).pop(0)
 
-    def start_blank(self, model: Model) -> Event:
-        """An empty picture of the model's own size, for a new face, unless it is here; what was here can come back."""
+    def start_blank(self, model: Model, turn: int | None = None) -> Event | None:
+        """An empty picture of the model's own size, for a new face, unless it is here, or comes too late for its
+        ``turn``; what was here can come back."""
         empty = blank(model).picture
         with self._lock:
+            if self._overtaken(turn):
+                return None
             before = self.picture
             if before is not None and before.image.mode == "RGB" and np.array_equal(before.rgb, empty.rgb):
                 return self.event("anew")
@@ -496,13 +515,16 @@ class Session:
             for past in self._past:
                 past.kept = past.kept or past.job == job
 
-    def recall(self, job: Any, index: Any = None, turn: int | None = None) -> Event:
-        """An earlier result comes back with its picture, its mask and all its candidates. The one of this ``index``
-        is chosen, else the one that was; what was chosen before, by its ``turn``, but arrives later, is ignored."""
+    def recall(self, job: Any, index: Any = None, turn: int | None = None) -> Event | None:
+        """An earlier result comes back with its picture, its mask and all its candidates, unless it comes too late for
+        its ``turn``. The one of this ``index`` is chosen, else the one that was; what was chosen before but arrives
+        later is ignored."""
         with self._lock:
             past = next((each for each in self._past if each.job == job), None)
             if past is None:
                 raise ValueError("This result is not kept any more.")
+            if self._overtaken(turn):
+                return None
             if index is not None:
                 past.choice = whole_number(index, "The candidate", 0, past.order.candidates - 1)
             self._turn = max(self._turn, self._turn + 1 if turn is None else turn)

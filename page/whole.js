@@ -12,7 +12,7 @@ let awaited = false; // the last of them is not done
 const wholeActions = {
   new() {
     state.face = true;
-    trigger('blank', { model: picker.model, again: state.source !== null });
+    trigger('blank', { model: picker.model, again: state.source !== null, turn: (state.turns += 1) });
   },
   extend() {
     const margins = {};

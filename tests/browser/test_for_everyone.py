@@ -32,6 +32,9 @@ UNEXPLAINED = """() => [...document.querySelectorAll('button, input, select, tex
     const why = control.title || control.closest('label')?.title || described;
     return !named.trim() || !why.trim();
   }).map((control) => control.outerHTML.slice(0, 200))"""
+# Two frames start what a change has fade; what turns until it is told to stop is not waited for.
+FADED = """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))).then(() => Promise.allSettled(
+  document.getAnimations().filter((each) => each.effect.getComputedTiming().endTime < Infinity).map((each) => each.finished)))"""
 LISTEN = """() => {
   window.heard = [];
   for (const region of document.querySelectorAll('.sundae [aria-live=polite]')) {
@@ -134,7 +137,7 @@ def test_axe_finds_nothing_serious(visit):
     tab = visit()
     for reach in STATES:
         reach(tab)
-        tab.page.wait_for_timeout(250)  # colours fade in
+        tab.page.evaluate(FADED)
         assert violations(tab.page) == [], reach.__name__
 
 

@@ -168,21 +168,24 @@ def test_the_earlier_result_pressed_last_is_the_one_that_is_here(tab):
     assert within(5, lambda: tab.page.locator(oldest).get_attribute("aria-current") == "true")
 
 
-def test_an_example_pressed_after_a_new_face_is_the_picture(tab):
+@pytest.mark.parametrize("late", [False, True], ids=["as they come", "room for the face comes last"])
+def test_an_example_pressed_after_a_new_face_is_the_picture(tab, late):
     open_whole(tab)
     tab.set_steps(64)
-    for example in ("2", "3"):
-        pictures = tab.count("pictures")
-        tab.page.evaluate(
-            """selectors => selectors.forEach((each) => document.querySelector(each).click())""",
-            ["[data-whole=new]", f'[data-index="{int(example) - 1}"]'],
-        )
-        tab.wait_for_count("pictures", pictures + 2)
-        tab.page.wait_for_timeout(1500)
-        assert tab.text("#status").startswith(f"Example {example}")
-        assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
-        assert tab.page.locator(".message").is_hidden()
-        assert not tab.mask().any()
+    waiting = []
+    if late:
+        tab.page.route("**/run/**", lambda route: waiting.append(route), times=1)
+    press(tab, "[data-whole=new]", '[data-index="1"]')
+    tab.wait_for_text("#status", "Example 2")
+    assert len(waiting) == late
+    for route in waiting:
+        with tab.page.expect_response(route.request.url):
+            route.continue_()
+    tab.page.wait_for_timeout(1000)
+    assert tab.text("#status").startswith("Example 2")
+    assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
+    assert tab.page.locator(".message").is_hidden()
+    assert not tab.mask().any()
 
 
 def test_what_the_server_does_not_take_is_not_waited_for(tab):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import io
 import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from sundae.image import Picture, jpeg_bytes, resize_rgb
+from sundae.image import Picture, jpeg_bytes, opacity, resize_rgb
 from sundae.window import Box
 
 VIEW_SIDE = 2048  # px; the page paints on a canvas of at most this side, whatever the upload's
@@ -56,6 +58,19 @@ def picture_url(picture: Picture) -> str:
     size = view_size(picture.size)
     rgb = picture.rgb if size == picture.size else resize_rgb(picture.rgb, size)
     return jpeg_url(rgb, quality=92)
+
+
+def veil_url(picture: Picture) -> str:
+    """What of :func:`picture_url` is not seen: a data URL of an image as opaque as the picture is transparent there;
+    empty if all of it is seen."""
+    alpha = opacity(picture)
+    if alpha is None:
+        return ""
+    hidden = Image.fromarray(255 - alpha).resize(view_size(picture.size), Image.Resampling.BOX)
+    veil, buffer = Image.new("LA", hidden.size), io.BytesIO()
+    veil.putalpha(hidden)
+    veil.save(buffer, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def on_view(box: Box, size: tuple[int, int], side: int = VIEW_SIDE) -> list[int]:

@@ -81,7 +81,7 @@ const received = {
     if (recovered(event)) return;
     if (['new', 'blank'].includes(event.way) && state.ready && !event.former) dropResults(); // the server had lost what was here
     let former = turnHistory(event);
-    await player.setPicture(event.view, event.width, event.height);
+    await player.setPicture(event.view, event.veil, event.width, event.height);
     endDrag();
     mask.reset(event.width, event.height);
     Object.assign(state, { source, goOn: false, anew: false });

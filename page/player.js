@@ -1,26 +1,42 @@
-// The player: the original below, the hole's frames above, drawn in the order they were sent, every one.
+// The player: the original below, the hole's frames above, drawn in the order they were sent, every one; over both a
+// chequered veil where the picture is transparent.
 
 const THUMB = 132; // px of a candidate's thumbnail, before the screen's own scale
+const SQUARES = 64; // of the veil's, along the longer side of a picture
 const HIDDEN_PAUSE = 30; // ms between frames in a hidden tab, where animation frames do not come
 
 class Player {
-  constructor(base, result, changed) {
+  constructor(base, result, veil, changed) {
     this.base = base;
     this.result = result;
+    this.veil = veil;
     this.changed = changed; // called after anything visible changed
     this.run = null;
     this.finished = null;
     this.queue = Promise.resolve();
   }
 
-  async setPicture(url, width, height) {
-    const picture = await loadImage(url);
+  async setPicture(url, veil, width, height) {
+    const [picture, transparent] = await Promise.all([loadImage(url), veil && loadImage(veil)]);
     for (const canvas of [this.base, this.result]) {
       canvas.width = width;
       canvas.height = height;
     }
     this.base.getContext('2d').drawImage(picture, 0, 0, width, height);
+    this.setVeil(transparent, width, height);
     this.run = this.finished = null;
+  }
+
+  // ``transparent``: an image that is opaque where the picture is not, if it is transparent anywhere.
+  setVeil(transparent, width, height) {
+    this.veil.hidden = !transparent;
+    Object.assign(this.veil, transparent ? { width, height } : { width: 1, height: 1 });
+    if (!transparent) return;
+    const pen = this.veil.getContext('2d');
+    pen.fillStyle = pen.createPattern(chequers(Math.max(4, Math.round(Math.max(width, height) / SQUARES))), 'repeat');
+    pen.fillRect(0, 0, width, height);
+    pen.globalCompositeOperation = 'destination-in';
+    pen.drawImage(transparent, 0, 0, width, height);
   }
 
   // ``asked``: the mask, the model and the settings.
@@ -96,6 +112,7 @@ class Player {
     const pen = canvas.getContext('2d');
     pen.drawImage(this.base, 0, 0);
     if (frame) pen.drawImage(clipped(frame.crops[index], frame.box, this.run.hard), frame.box[0], frame.box[1]);
+    if (!this.veil.hidden) pen.drawImage(this.veil, 0, 0);
   }
 
   drawThumb(canvas, index, size = THUMB, step = this.run?.frames.length) {
@@ -111,7 +128,19 @@ class Player {
     const [x, y, width, height] = frame.box;
     const patch = clipped(frame.crops[index], frame.box, this.run.hard);
     pen.drawImage(patch, (x - area[0]) * scale, (y - area[1]) * scale, width * scale, height * scale);
+    if (!this.veil.hidden) pen.drawImage(this.veil, ...area, 0, 0, side, side);
   }
+}
+
+// Two by two squares, as programs that show pictures put behind what is transparent.
+function chequers(side) {
+  const canvas = newCanvas(2 * side, 2 * side);
+  const pen = canvas.getContext('2d');
+  for (const [colour, x] of [['#fff', 0], ['#dedbd8', 1]]) {
+    pen.fillStyle = colour;
+    for (const y of [0, 1]) pen.fillRect(((x + y) % 2) * side, y * side, side, side);
+  }
+  return canvas;
 }
 
 function loadImage(url) {

@@ -25,7 +25,18 @@ from page.checks import (
     more_settings,
     whole_number,
 )
-from page.events import Event, Numbers, crops, full_mask, jpeg_url, on_view, picture_url, sentence, view_size
+from page.events import (
+    Event,
+    Numbers,
+    crops,
+    full_mask,
+    jpeg_url,
+    on_view,
+    picture_url,
+    sentence,
+    veil_url,
+    view_size,
+)
 from page.gpu import Runner, run_here
 from page.heat import Heat
 from page.shelf import Shelf
@@ -344,7 +355,7 @@ class Session:
         self._job += 1
         self.picture, self.result = picture, None
         width, height = view_size(picture.size)
-        view = {"view": picture_url(picture), "width": width, "height": height}
+        view = {"view": picture_url(picture), "veil": veil_url(picture), "width": width, "height": height}
         view |= {"size": picture.size, "inner": picture.inner}
         event = self.event("picture", **view, status=status)
         self._shown = event["number"]

@@ -365,17 +365,31 @@ def _mode_limits(image: Image.Image) -> list[str]:
         limits.append(f"palette picture: new pixels take the nearest of its {count} colours")
     if image.mode == "1":
         limits.append("black-and-white picture: new pixels are black or white")
-    if _has_unseen(image):
+    alpha = _opacity(image)
+    if alpha is not None and alpha.min() == 0:
         limits.append("transparent parts stay transparent: nothing that is drawn there is seen")
     return limits
 
 
-def _has_unseen(image: Image.Image) -> bool:
-    """Whether any pixel is transparent altogether."""
-    if image.mode in ("LA", "PA", "RGBA") and image.getchannel("A").getextrema()[0] == 0:
-        return True
-    keyed = "transparency" in image.info or image.mode == "PA"
-    return keyed and bool(_keyed_out(image).any())
+def opacity(picture: Picture) -> np.ndarray | None:
+    """uint8 (H, W) from 0, transparent, to 255, as its alpha channel, palette or colour key says; None if every pixel
+    is opaque."""
+    alpha = _opacity(picture.image)
+    return None if alpha is None or alpha.min() == 255 else alpha
+
+
+def _opacity(image: Image.Image) -> np.ndarray | None:
+    """The same, None where nothing says anything of it."""
+    values = np.asarray(image.getchannel("A")) if image.mode in ("LA", "PA", "RGBA") else None
+    if image.mode in ("P", "PA"):
+        table = np.full(256, 255, np.uint8)
+        alpha = _palette(image)[1]
+        table[: len(alpha)] = alpha
+        indices = np.asarray(image if image.mode == "P" else image.getchannel("P"))
+        return table[indices] if values is None else np.minimum(table[indices], values)
+    if values is None and "transparency" in image.info:
+        return np.where(_keyed_out(image), 0, 255).astype(np.uint8)
+    return values
 
 
 # -- colours -------------------------------------------------------------------------------------------------

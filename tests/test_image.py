@@ -24,6 +24,7 @@ from sundae.image import (
     in_own_colours,
     jpeg_bytes,
     load_picture,
+    opacity,
     png_bytes,
     read_settings,
     replace_pixels,
@@ -321,6 +322,21 @@ def test_of_a_picture_with_transparent_parts_it_is_noted_that_they_stay_so(mode,
         options["transparency"] = image.getpixel((5, 3))
     picture = load_picture(encoded(image, "PNG", **options))
     assert any("transparent parts" in note for note in picture.notes) == unseen
+    alpha = opacity(picture)
+    if mode in ("LA", "RGBA") or unseen:
+        assert np.array_equal(alpha, alpha_of(picture.image))
+        assert (alpha[3, 5] == 0) == unseen
+    else:
+        assert alpha is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_opacity_is_what_the_file_says(mode):
+    picture = load_picture(sample(mode))
+    expected = alpha_of(picture.image)
+    alpha = opacity(picture)
+    assert (alpha is None) == (expected == 255).all()
+    assert alpha is None or (alpha.dtype, np.array_equal(alpha, expected)) == (np.uint8, True)
 
 
 def bad_sources(folder) -> dict[str, object]:

@@ -118,6 +118,48 @@ def test_a_file_that_is_too_large_or_does_not_arrive_is_named_and_the_redraw_goe
     assert within(20, lambda: tab.count("drawn") > drawn + 2)
 
 
+# -- transparency --------------------------------------------------------------------------------------------
+
+
+def on_screen(element) -> np.ndarray:
+    """uint8 (H, W, 3): as the browser paints it."""
+    return np.asarray(Image.open(io.BytesIO(element.screenshot())).convert("RGB"))
+
+
+def chequered(pixels: np.ndarray) -> bool:
+    """Whether there is as much white as light grey, and nothing darker."""
+    light, dark = (
+        (np.abs(pixels.astype(int) - colour).max(-1) < 4).mean() for colour in (255, (222, 219, 216))
+    )
+    return pixels.min() > 205 and min(light, dark) > 0.25 and abs(light - dark) < 0.1
+
+
+def test_transparent_parts_are_chequered_on_the_stage_and_in_thumbnails_until_an_opaque_picture_comes(tab):
+    cut_out = Image.new("RGBA", (256, 256), (200, 40, 40, 255))
+    cut_out.paste((0, 0, 0, 0), (0, 0, 256, 128))
+    tab.drop("cut-out.png", file_bytes(cut_out))
+    tab.wait_for_text("#status", "cut-out.png")
+    stage = tab.page.locator(".stage")
+    side = on_screen(stage).shape[0]
+    top, bottom = slice(side // 8, side * 3 // 8), slice(side * 5 // 8, side * 7 // 8)
+    assert chequered(on_screen(stage)[top, top])
+    assert np.abs(on_screen(stage)[bottom, bottom].mean((0, 1)) - (200, 40, 40)).max() < 4
+    candidates(tab, 2)
+    tab.set_steps(1)
+    tab.press("i")
+    tab.redraw()
+    tab.page.mouse.move(5, 5)  # no outline
+    assert chequered(on_screen(stage)[top, top])
+    thumb = on_screen(tab.page.locator(".candidate canvas").first)
+    quarter = thumb.shape[0] // 4
+    assert thumb[4:quarter, quarter : 3 * quarter].min() > 205, "chequers too, too small to tell apart"
+    assert thumb[-quarter:-4, quarter : 3 * quarter].min() < 205
+    assert np.asarray(tab.download()[0].getchannel("A"))[:128].max() == 0
+    tab.drop("opaque.png", file_bytes(cut_out.convert("RGB")))
+    tab.wait_for_text("#status", "opaque.png")
+    assert on_screen(stage)[top, top].max() < 4
+
+
 # -- "Use as input" and back ---------------------------------------------------------------------------------
 
 

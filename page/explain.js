@@ -13,7 +13,7 @@ const WHAT_FOR = {
   '#keep-going': 'Takes more steps from where the result stands',
   '#use': 'The result becomes the picture, to go on painting in it',
   '#download': 'Saves the result at the size of the picture, with the settings in the file',
-  '#go-back': 'Brings the picture before back, with its mask, results and settings',
+  '#go-back': 'Brings the picture before back, with its mask, results and settings; up to four can come back',
   '#go-forward': 'Brings the picture back from which you went back',
 };
 

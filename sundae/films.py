@@ -92,16 +92,24 @@ def thinned(states: Sequence[Tensor], most: int) -> list[Tensor]:
 def pictures(
     prepared: Prepared, states: Iterable[Tensor], region: bool = False, side: int = SIDE
 ) -> Generator[Image.Image, None, None]:
-    """What states int64 ``(h, w, q)`` of a run look like: RGB, of equal size and even sides, as MP4 wants them."""
+    """What states int64 ``(h, w, q)`` of a run look like: RGB, of equal size and even sides, as MP4 wants them; white
+    shows through where the picture is transparent."""
     area = around(prepared) if region else Box(0, 0, *prepared.picture.size)
     box = prepared.box
     inside = Box(box.left - area.left, box.top - area.top, box.right - area.left, box.bottom - area.top)
     scale = min(1.0, side / max(area.width, area.height))
     size = [max(2, 2 * round(length * scale / 2)) for length in (area.width, area.height)]
-    rgb = prepared.picture.rgb[area.slices].copy()
+    rgb, alpha = prepared.picture.rgb[area.slices].copy(), images.opacity(prepared.picture)
     for tokens in states:
         rgb[inside.slices] = prepared.composite(tokens[None])[0]
-        yield Image.fromarray(images.resize_rgb(rgb, (size[0], size[1])))
+        seen = rgb if alpha is None else over_white(rgb, alpha[area.slices])
+        yield Image.fromarray(images.resize_rgb(seen, (size[0], size[1])))
+
+
+def over_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) with as much of uint8 (H, W, 3) in it as uint8 (H, W) says."""
+    share = alpha[..., None].astype(np.float32) / 255
+    return np.rint(rgb * share + 255 * (1 - share)).astype(np.uint8)
 
 
 def around(prepared: Prepared) -> Box:

@@ -19,6 +19,7 @@ from tiny import save_tiny_bundle, tiny_model
 import sundae
 from sundae import films
 from sundae.cli import main
+from sundae.window import Box
 
 HOLE = np.zeros((40, 60), bool)
 HOLE[10:20, 25:45] = True
@@ -88,6 +89,22 @@ def test_the_region_alone_has_a_rim(frames):
     assert pictures.shape[1:3] == (20, 30)  # 5 px around 10 x 20
     whole, _ = shown(sundae.film(frames, "webp"))
     assert np.abs(whole[:, 5:25, 20:50].astype(int) - pictures).mean() < 12
+
+
+@pytest.mark.parametrize("region", [False, True])
+def test_white_shows_through_what_is_transparent(region):
+    alpha = np.full((40, 60), 255, np.uint8)
+    alpha[:16, :30], alpha[:16, 30:] = 0, 51  # across the hole
+    prepared = sundae.Inpainter(tiny_model()).prepare(np.dstack([PICTURE, alpha]), HOLE)
+    frames = list(prepared.run(sundae.SamplerConfig(steps=2, early_stop=False), [1]))
+    area = films.around(prepared) if region else Box(0, 0, 60, 40)
+    states = [frame.step.tokens[0] for frame in frames]
+    opaque = sundae.Inpainter(tiny_model()).prepare(PICTURE, HOLE)
+    for seen, plain in zip(
+        films.pictures(prepared, states, region), films.pictures(opaque, states, region), strict=True
+    ):
+        share = alpha[area.slices][..., None] / 255
+        assert np.abs(np.asarray(seen) - (np.asarray(plain) * share + 255 * (1 - share))).max() <= 0.51
 
 
 def test_large_and_long_films_are_made_smaller(frames):

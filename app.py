@@ -43,6 +43,7 @@ STOPPING = "(...inputs) => { window.sundae.stopping(); return inputs; }"
 SIGHT_FAILED = "() => window.sundae.sightFailed()"
 FILM_MADE, FILM_FAILED = "() => window.sundae.filmMade(true)", "() => window.sundae.filmMade(false)"
 ENDED, FAILED = "() => window.sundae.ended(true)", "() => window.sundae.ended(false)"
+TURN_OVER = "() => window.sundae.turnOver()"
 ANOTHER_SEED = "() => crypto.getRandomValues(new Uint32Array(1))[0]"  # 0 to MAX_SEED
 ALONE = {"concurrency_id": "model", "concurrency_limit": 1}  # everything that runs the model
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -132,18 +133,11 @@ def wire(
     controls["dice"].click(None, None, controls["seed"], js=ANOTHER_SEED)
     controls["cancel"].click(desk.cancel, session, shown, **stops)
     controls["keep_going"].click(None, js="() => window.sundae.keepGoing()")
-    controls["use"].click(desk.use_as_input, session, shown, **stops)
-    controls["go_back"].click(desk.go_back, session, shown, **stops)
-    controls["go_forward"].click(desk.go_forward, session, shown, **stops)
     controls["download"].click(desk.download, session, shown, **AT_ONCE)
     canvas.picture(desk.uploaded, session, shown, **AT_ONCE, **EACH)
-    canvas.take(desk.taken, session, shown, **stops, **EACH)
     canvas.fit(desk.fit, session, shown, **AT_ONCE, **EACH)
     canvas.adopt(desk.adopted, session, shown, **AT_ONCE, **EACH)
     canvas.keep(desk.kept, session, shown, **AT_ONCE, **EACH)
-    canvas.recall(desk.recalled, session, shown, **stops, **EACH)
-    canvas.blank(desk.blanked, session, shown, **AT_ONCE, **EACH)
-    canvas.extend(desk.extended, session, shown, **AT_ONCE)
     waits = {"show_progress": "hidden", "api_visibility": "private", **ALONE, **EACH}
     sight = canvas.sight(desk.seen, session, shown, **waits)
     sight.failure(None, js=SIGHT_FAILED)
@@ -153,8 +147,20 @@ def wire(
     canvas.abandon(desk.abandoned, session, shown, **AT_ONCE, **EACH)
     canvas.difference(desk.difference, session, shown, **AT_ONCE, **EACH)
     canvas.forget(desk.forget, session, shown, **AT_ONCE)
+    bring = [  # another picture: one after the other, as turns.js has it
+        controls["use"].click(desk.use_as_input, session, shown, **stops, **EACH),
+        controls["go_back"].click(desk.go_back, session, shown, **stops, **EACH),
+        controls["go_forward"].click(desk.go_forward, session, shown, **stops, **EACH),
+        canvas.take(desk.taken, session, shown, **stops, **EACH),
+        canvas.recall(desk.recalled, session, shown, **stops, **EACH),
+        canvas.blank(desk.blanked, session, shown, **AT_ONCE, **EACH),
+        canvas.extend(desk.extended, session, shown, **AT_ONCE, **EACH),
+    ]
     if desk.examples:
-        canvas.pick(desk.picked, session, shown, **stops, **EACH)
+        bring.append(canvas.pick(desk.picked, session, shown, **stops, **EACH))
+    for request in bring:
+        request.success(None, js=TURN_OVER)
+        request.failure(None, js=TURN_OVER)  # of these "then" knows nothing
     programs = Programs(desk)
     for work in (programs.inpaint, programs.sample, programs.reconstruct):
         gr.api(work, **ALONE)

@@ -99,20 +99,19 @@ class Desk:
 
     def open(self) -> tuple[Session, Any]:
         """A new visitor's session and the first example."""
-        return self.pick(Session(), 0, 0) if self.examples else self.empty(Session())
+        return self.pick(Session(), 0) if self.examples else self.empty(Session())
 
     @answered
     def empty(self, session: Session) -> Any:
         return session.event("stopped", status="Open a picture to begin", note="")
 
     def picked(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
-        return self.pick(session, *(getattr(event, field, None) for field in ("index", "turn")))
+        return self.pick(session, getattr(event, "index", None))
 
     @answered
-    def pick(self, session: Session, index: Any, turn: Any) -> Any:
+    def pick(self, session: Session, index: Any) -> Any:
         index = whole_number(index, "The example", 0, len(self.examples) - 1)
-        turn = whole_number(turn, "The turn", 0, MAX_TURN)
-        return session.pick(load_picture(self.examples[index]), index, turn)
+        return session.start_with(load_picture(self.examples[index]), f"Example {index + 1}", example=index)
 
     def uploaded(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
         path, name, number = (getattr(event, field, None) for field in ("path", "name", "upload"))
@@ -225,18 +224,18 @@ class Desk:
         return session.extend(margins)
 
     def blanked(self, session: Session | None, event: gr.EventData) -> tuple[Session, Any]:
-        return self.blank(session, *(getattr(event, field, None) for field in ("model", "again", "turn")))
+        return self.blank(session, getattr(event, "model", None), getattr(event, "again", None))
 
     @answered
-    def blank(self, session: Session, model: Any, again: Any, turn: Any) -> Any:
+    def blank(self, session: Session, model: Any, again: Any) -> Any:
         """Room for a new face, and the model that draws it: without a picture the first, if none is asked for.
         ``again``: the page can send its picture once more, should it be lost."""
         if session.picture is None and again is True:
             return session.event("lost")
         alone = model is None and session.picture is None
         place = 0 if alone else session.place(self.shelf, model)
-        event = session.start_blank(self.shelf[place], whole_number(turn, "The turn", 0, MAX_TURN))
-        return event and {**event, "model": place, "grids": self.shelf.grids()}
+        event = session.start_blank(self.shelf[place])
+        return {**event, "model": place, "grids": self.shelf.grids()}
 
     def seen(self, session: Session | None, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
         what, model, asked = (getattr(event, field, None) for field in ("what", "model", "asked"))

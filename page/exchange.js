@@ -15,9 +15,10 @@ async function send(file) {
   setStatus(t('Loading'));
   state.sending += 1;
   const number = (state.uploads += 1); // now: of two files on their way, the second may arrive first
+  const pressed = turns.pressed;
   try {
     const { path } = await upload(renamed(file));
-    sent.set(number, file);
+    sent.set(number, { file, pressed });
     trigger('picture', { path, name: file.name, upload: number });
   } catch {
     state.unsent = performance.now();
@@ -61,15 +62,20 @@ document.addEventListener('click', (event) => {
   const button = root.isConnected && event.target.closest('#examples button');
   if (!button) return;
   if (button.matches('.own')) actions.open();
-  else trigger('pick', { index: Number(button.dataset.index), turn: (state.turns += 1) });
+  else askFor('pick', () => ({ index: Number(button.dataset.index) }));
 });
 
 // ---- what the server posts -----------------------------------------------------------------------------
 
 const received = {
-  // A file could be read: only now the job for the picture before is stopped.
+  // A file could be read: only now the job for the picture before is stopped. Another picture that was asked for while
+  // this was on its way is the one wanted.
   offer(event) {
-    trigger('take', { upload: event.upload });
+    const { file, pressed } = sent.get(event.upload) ?? {};
+    if (!file || pressed === turns.pressed) return request('take', () => ({ upload: event.upload }));
+    sent.delete(event.upload);
+    trigger('abandon', { what: 'upload', number: event.upload });
+    return notLoaded(t('{file} was not loaded, because you went on to something else before it had arrived.', { file: file.name }));
   },
   refused(event) {
     sent.delete(event.upload);
@@ -180,7 +186,7 @@ const received = {
 
 // What brings it back after a lost connection: the number of an example, or a file; null for what was made here.
 function sourceOfPicture(event) {
-  const file = sent.get(event.upload) ?? null;
+  const file = sent.get(event.upload)?.file ?? null;
   for (const number of sent.keys()) if (number <= event.upload) sent.delete(number);
   return event.example ?? file;
 }
@@ -395,13 +401,17 @@ function goOn() {
 
 // What is saved or becomes the picture is the result that is shown; while another is drawn there is none.
 document.addEventListener('click', (event) => {
-  if (!root.isConnected || !event.target.closest('#use, #go-back, #go-forward, #download')) return;
-  if (event.target.closest('#use')) state.rest = null;
-  const waiting = player.run === player.finished && event.target.closest('#download');
-  if (!state.busy || waiting) return showResult();
-  if (event.target.closest('#go-back, #go-forward')) return undefined; // as any other picture it stops the job
-  event.stopPropagation();
-  sayBusy();
+  const { id } = event.target.closest('#use, #go-back, #go-forward, #download') ?? {};
+  if (!root.isConnected || !id) return;
+  if (id === 'use' && !turns.acting) state.rest = null;
+  const saves = id === 'download';
+  const ready = saves && player.run === player.finished;
+  const stops = id.startsWith('go-'); // as any other picture
+  if (state.busy && !stops && !ready && (saves || turnIsFree())) {
+    event.stopPropagation();
+    sayBusy();
+  } else if (!saves && !mayPress(id)) event.stopPropagation();
+  else if (!state.busy || ready) showResult();
 }, true);
 
 // Called when the visitor does something that stops a running job.
@@ -434,6 +444,18 @@ function overheard(text) {
   }, TOLD);
 }
 
+// From network.js. With the stream goes the job that waits for it.
+document.addEventListener('sundae-lost', ({ detail }) => {
+  if (!root.isConnected) return;
+  const lost = attempt;
+  setMessage(t(detail.text));
+  if (detail.stream) setTimeout(() => {
+    if (!state.busy || lost !== attempt) return;
+    stop('');
+    state.pending = false;
+  }, TOLD);
+});
+
 new MutationObserver((changes) => {
   for (const node of changes.flatMap((change) => [...change.addedNodes])) {
     const text = node.querySelector?.('[data-testid=toast-text]');
@@ -442,7 +464,7 @@ new MutationObserver((changes) => {
 }).observe(document.body, { childList: true, subtree: true });
 
 window.sundae = {
-  takeMask, stopping, ended, keepGoing, sightFailed, filmMade, model: () => picker.model, settings: takeSettings,
+  takeMask, stopping, ended, turnOver, keepGoing, sightFailed, filmMade, model: () => picker.model, settings: takeSettings,
 };
 edited();
 receive();

@@ -40,7 +40,7 @@ const state = {
   before: null, // what the status said before a file was on its way
   sending: 0, // files being sent
   uploads: 0, // files that were to be sent
-  turns: 0, // candidates and pictures that have been asked for here
+  turns: 0, // candidates that have been chosen
   unsent: -Infinity, // when one last could not be
   hint: '', // in English, as it came
   picture: 0, // number of the event that brought the picture

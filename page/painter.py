@@ -35,6 +35,7 @@ SCRIPTS = (  # one scope, in this order
     "past.js",
     "whole.js",
     "saving.js",
+    "turns.js",
     "exchange.js",
 )
 EVENTS = (  # that the scripts trigger
@@ -74,7 +75,7 @@ def painter(**settings: Any) -> gr.HTML:
     slots = {f"slot{number}": None for number in range(SLOTS)}
     return gr.HTML(
         html_template=page_file("painter.html"),
-        head=f"<script>{script()}</script>",
+        head=f"<script>{page_file('network.js')}</script><script>{script()}</script>",
         js_on_load=START,
         apply_default_css=False,
         **slots,

@@ -69,7 +69,10 @@ function thumbButton(entry, index, thumb) {
 // Of the run that is here there is only another candidate to choose; anything else the server has to bring.
 function recall(entry, index) {
   const { job, run } = entry;
-  if (run !== player.finished || state.busy) return trigger('recall', { job, index, turn: (state.turns += 1) });
+  if (run !== player.finished || state.busy || !turnIsFree()) {
+    const turn = (state.turns += 1);
+    return askFor('recall', () => ({ job, index, turn }));
+  }
   setMode('paint');
   choose(index);
   fillSettings(settingsOf(run));

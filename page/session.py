@@ -148,7 +148,6 @@ class Session:
         self._finished = 0
         self._shown = 0  # number of the event that showed the picture
         self._turn = -1  # of the choice of a candidate that was made last
-        self._asked = -1  # turn of the latest example, empty picture or earlier result that was asked for
         self._offered: tuple[Picture, str, dict[str, Any] | None, Any] | None = None
         self._newest = 0  # number of the latest upload that was a picture
         self._abandoned = {"sight": 0, "film": 0}  # of each kind the last that nobody waits for
@@ -190,28 +189,13 @@ class Session:
             self._offered = None
             return {**self.start_with(picture, name), "asked": settings, "upload": upload}
 
-    def start_with(self, picture: Picture, name: str) -> Event:
+    def start_with(self, picture: Picture, name: str, example: int | None = None) -> Event:
         """Take a new picture; what was here can come back. Edits that are part of that are not part of this."""
         with self._lock:
             self._keep()
             self._earlier = []
-            return self._show(picture, "new", f"{name}, {picture.size[0]} × {picture.size[1]}")
-
-    def pick(self, picture: Picture, example: int, turn: int | None = None) -> Event | None:
-        """Go on with the example of this number, unless it comes too late for its ``turn``."""
-        with self._lock:
-            if self._overtaken(turn):
-                return None
-            return {**self.start_with(picture, f"Example {example + 1}"), "example": example}
-
-    def _overtaken(self, turn: int | None) -> bool:
-        """Whether the page asked for another picture after the one of this ``turn``, and has it: requests may overtake
-        each other, and what was pressed last counts."""
-        if turn is None:
-            return False
-        late = turn < self._asked
-        self._asked = max(turn, self._asked)
-        return late
+            event = self._show(picture, "new", f"{name}, {picture.size[0]} × {picture.size[1]}")
+        return {**event, "example": example}
 
     def use_as_input(self) -> Event:
         """The chosen result becomes the picture, so that painting can go on from there."""
@@ -254,13 +238,10 @@ class Session:
         ):
             (self._former or self._ahead).pop(0)
 
-    def start_blank(self, model: Model, turn: int | None = None) -> Event | None:
-        """An empty picture of the model's own size, for a new face, unless it is here, or comes too late for its
-        ``turn``; what was here can come back."""
+    def start_blank(self, model: Model) -> Event:
+        """An empty picture of the model's own size, for a new face, unless it is here; what was here can come back."""
         empty = blank(model).picture
         with self._lock:
-            if self._overtaken(turn):
-                return None
             before = self.picture
             if before is not None and before.image.mode == "RGB" and np.array_equal(before.rgb, empty.rgb):
                 return self.event("anew")
@@ -311,11 +292,14 @@ class Session:
 
     def abandon(self, what: Any, number: int) -> None:
         """Nobody waits any more for what the page has asked for of a kind, "sight" or "film", up to that number: what
-        runs stops, and what is still in the queue never begins."""
-        if what not in ("sight", "film"):
-            raise ValueError("Only a sight or a film can be abandoned.")
+        runs stops, and what is still in the queue never begins. Or nobody comes for the "upload" of that number."""
+        if what not in ("sight", "film", "upload"):
+            raise ValueError("Only a sight, a film or an upload can be abandoned.")
         with self._lock:
-            self._abandoned[what] = max(number, self._abandoned[what])
+            if what != "upload":
+                self._abandoned[what] = max(number, self._abandoned[what])
+            elif self._offered is not None and self._offered[-1] == number:
+                self._offered = None
 
     def waits_for(self, what: str, number: int) -> bool:
         """Whether somebody still waits for the sight or film of that number."""
@@ -526,16 +510,13 @@ class Session:
             for past in self._past:
                 past.kept = past.kept or past.job == job
 
-    def recall(self, job: Any, index: Any = None, turn: int | None = None) -> Event | None:
-        """An earlier result comes back with its picture, its mask and all its candidates, unless it comes too late for
-        its ``turn``. The one of this ``index`` is chosen, else the one that was; what was chosen before but arrives
-        later is ignored."""
+    def recall(self, job: Any, index: Any = None, turn: int | None = None) -> Event:
+        """An earlier result comes back with its picture, its mask and all its candidates. The one of this ``index``
+        is chosen, else the one that was; what was chosen before, by its ``turn``, but arrives later, is ignored."""
         with self._lock:
             past = next((each for each in self._past if each.job == job), None)
             if past is None:
                 raise ValueError("This result is not kept any more.")
-            if self._overtaken(turn):
-                return None
             if index is not None:
                 past.choice = whole_number(index, "The candidate", 0, past.order.candidates - 1)
             self._turn = max(self._turn, self._turn + 1 if turn is None else turn)

@@ -11,13 +11,15 @@ let awaited = false; // the last of them is not done
 
 const wholeActions = {
   new() {
-    state.face = true;
-    trigger('blank', { model: picker.model, again: state.source !== null, turn: (state.turns += 1) });
+    askFor('blank', () => {
+      state.face = true;
+      return { model: picker.model, again: state.source !== null };
+    });
   },
   extend() {
     const margins = {};
     for (const field of document.querySelectorAll('[data-margin]')) margins[field.dataset.margin] = Number(field.value);
-    trigger('extend', margins);
+    if (lastAsked() !== 'extend') askFor('extend', () => margins);
   },
   seen: () => look('seen'),
   surprise: () => look('surprise'),

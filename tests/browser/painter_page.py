@@ -129,7 +129,7 @@ class PainterPage:
         mouse.move(*self.place(points[0]))
         mouse.down()
         for point in points[1:]:
-            mouse.move(*self.place(point), steps=8)
+            mouse.move(*self.place(point), steps=4)
         mouse.up()
 
     def press(self, key: str) -> None:

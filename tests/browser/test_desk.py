@@ -745,7 +745,9 @@ def test_numbers_that_no_page_counts_to_are_refused(counting, session, number):
         assert event["note"].startswith("The number must be a whole number")
     assert events([counting.abandon(session, "sight", number)])[0]["kind"] == "note"
     for what in (None, [], "redraw"):
-        assert events([counting.abandon(session, what, 1)])[0]["note"].startswith("Only a sight or a film")
+        assert events([counting.abandon(session, what, 1)])[0]["note"].startswith(
+            "Only a sight, a film or an upload"
+        )
 
 
 # -- new faces -----------------------------------------------------------------------------------------------
@@ -761,7 +763,7 @@ def draw_anew(session, seed: int = 7, candidates: int = 1) -> list[dict]:
 
 
 def test_a_new_face_is_drawn_at_the_models_size_as_the_library_draws_it(counting, session, tmp_path):
-    (event,) = events([counting.blank(session, None, True, 0)])
+    (event,) = events([counting.blank(session, None, True)])
     assert (event["kind"], event["way"], event["model"]) == ("picture", "blank", 0)
     assert session.picture.size == tiny_model().size == (32, 32)
     draw_anew(session, candidates=2)
@@ -777,12 +779,12 @@ def test_a_picture_of_the_models_size_makes_room_for_a_new_face_and_comes_back(c
     session = Session()
     session.start_with(load_picture(noise(size=(32, 32)).convert(mode)), "Noise")
     picture = session.picture
-    assert events([counting.blank(session, 0, True, 0)])[0]["kind"] == "picture"
+    assert events([counting.blank(session, 0, True)])[0]["kind"] == "picture"
     for _ in range(2):
         draw_anew(session)
         *_, last = sundae.generate(tiny_model(), [7], SamplerConfig(steps=2))
         assert np.array_equal(downloaded(session, tmp_path)[0], pixels(last.image()))
-        assert events([counting.blank(session, 0, True, 0)])[0]["kind"] == "anew", "it is empty already"
+        assert events([counting.blank(session, 0, True)])[0]["kind"] == "anew", "it is empty already"
     session.go_back()
     assert session.picture is picture
 
@@ -795,11 +797,11 @@ def test_whoever_goes_back_or_forward_after_the_picture_was_lost_is_told(countin
 def test_without_a_picture_the_first_model_draws_and_a_lost_one_is_told(tmp_path):
     shelf = shelf_of(tiny_model(), flat_model(0.6))
     desk, session = Desk(shelf, []), Session()
-    assert events([desk.blank(session, None, True, 0)])[0]["kind"] == "lost"
-    (event,) = events([desk.blank(session, None, False, 0)])
+    assert events([desk.blank(session, None, True)])[0]["kind"] == "lost"
+    (event,) = events([desk.blank(session, None, False)])
     assert (event["model"], event["former"], event["size"]) == (0, 0, (32, 32))
     assert shelf.calls == [0]
-    assert events([desk.blank(session, 5, False, 0)])[0]["note"].startswith("The model must be")
+    assert events([desk.blank(session, 5, False)])[0]["note"].startswith("The model must be")
     draw_anew(session)
     assert "earlier" not in downloaded(session, tmp_path)[1]
     with pytest.raises(ValueError, match="no former picture"):
@@ -814,7 +816,7 @@ def test_what_was_here_comes_back_after_a_new_face(counting, session, tmp_path):
             session.use_as_input()
             redraw(session, seed=2)
             picture, before = session.picture, downloaded(session, tmp_path)
-        (event,) = events([counting.blank(session, 0, True, 0)])
+        (event,) = events([counting.blank(session, 0, True)])
         assert (event["edits"], event["former"]) == (0, 3 if result else 1)  # the first face was ahead
         draw_anew(session)
         assert "earlier" not in downloaded(session, tmp_path)[1]
@@ -861,24 +863,6 @@ def test_an_earlier_result_comes_back_with_the_candidate_that_was_asked_for(sess
     for index in (3, -1, "all"):
         with pytest.raises(ValueError, match="The candidate must be"):
             session.recall(job, index)
-
-
-LATE = {
-    "example": lambda session, job, turn: session.pick(load_picture(noise(5)), 1, turn),
-    "empty picture": lambda session, job, turn: session.start_blank(tiny_model(), turn),
-    "earlier result": lambda session, job, turn: session.recall(job, 0, turn),
-}
-
-
-@pytest.mark.parametrize("last", LATE)
-@pytest.mark.parametrize("first", LATE)
-def test_of_two_pictures_asked_for_at_once_the_later_stays_whichever_arrives_first(session, first, last):
-    job = redraw(session)[-1]["job"]
-    assert LATE[last](session, job, 2)["kind"] == "picture"
-    here, former = session.picture, len(session._former)
-    assert LATE[first](session, job, 1) is None
-    assert (session.picture, len(session._former)) == (here, former)
-    assert LATE["example"](session, job, 3)["kind"] == "picture", "what is asked for after that counts"
 
 
 def test_results_of_which_a_candidate_is_kept_are_the_last_to_go(session, monkeypatch):

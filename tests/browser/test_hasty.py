@@ -168,24 +168,100 @@ def test_the_earlier_result_pressed_last_is_the_one_that_is_here(tab):
     assert within(5, lambda: tab.page.locator(oldest).get_attribute("aria-current") == "true")
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["as they come", "room for the face comes last"])
-def test_an_example_pressed_after_a_new_face_is_the_picture(tab, late):
+def test_an_example_pressed_after_a_new_face_is_the_picture(tab):
     open_whole(tab)
     tab.set_steps(64)
-    waiting = []
-    if late:
-        tab.page.route("**/run/**", lambda route: waiting.append(route), times=1)
-    press(tab, "[data-whole=new]", '[data-index="1"]')
-    tab.wait_for_text("#status", "Example 2")
-    assert len(waiting) == late
-    for route in waiting:
-        with tab.page.expect_response(route.request.url):
-            route.continue_()
-    tab.page.wait_for_timeout(1000)
-    assert tab.text("#status").startswith("Example 2")
-    assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
-    assert tab.page.locator(".message").is_hidden()
-    assert not tab.mask().any()
+    for example in ("2", "3"):
+        pictures = tab.count("pictures")
+        tab.page.evaluate(
+            """selectors => selectors.forEach((each) => document.querySelector(each).click())""",
+            ["[data-whole=new]", f'[data-index="{int(example) - 1}"]'],
+        )
+        tab.wait_for_count("pictures", pictures + 2)
+        tab.page.wait_for_timeout(1500)
+        assert tab.text("#status").startswith(f"Example {example}")
+        assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
+        assert tab.page.locator(".message").is_hidden()
+        assert not tab.mask().any()
+
+
+BRINGS = {
+    '[data-index="2"]': "Example 3",
+    "[data-whole=new]": "Done",
+    ".past .thumbs button:last-child": "An earlier result is back",
+    "#go-back": "The former picture is back",
+    "#use": "The result is the picture now",
+    "[data-whole=extend]": "Extended to",
+}
+EXAMPLE, NEW, EARLIER, BACK, USE, EXTEND = BRINGS
+
+
+def hold_next(tab, pattern: str = "**/run/**") -> list:
+    """Where the next request of the pattern is held back."""
+    held = []
+    tab.page.route(pattern, lambda route: held.append(route), times=1)
+    return held
+
+
+def test_the_picture_asked_for_last_is_here_whatever_the_first_waits_for(visit):
+    tab, posts = visit(), []
+    tab.page.on("request", lambda each: posts.append(each.url) if "/run/" in each.url else None)
+    open_whole(tab)
+    tab.page.locator("[data-margin=left]").fill("64")
+    pairs = [
+        (BACK, EXAMPLE),
+        (EXAMPLE, BACK),
+        (EXTEND, EXAMPLE),
+        (USE, EXAMPLE),
+        (EARLIER, NEW),
+        (EXAMPLE, EARLIER),
+    ]
+    for first, last in [*pairs, (NEW, BACK), (EXAMPLE, USE)]:
+        tab.click("Load example 1")
+        tab.wait_for_text("#status", "Example 1")
+        have_a_result(tab)
+        held = hold_next(tab)
+        posts.clear()
+        press(tab, first, last)
+        assert (len(held), len(posts)) == (1, 1), "of what brings a picture one is on its way"
+        held[0].continue_()
+        if (first, last) == (EXAMPLE, USE):
+            tab.wait_for_text(".message p", "There is no result yet")
+        else:
+            tab.wait_for_text("#status", BRINGS[last])
+            assert tab.page.locator(".message").is_hidden()
+        tab.page.wait_for_selector(".sundae[data-busy='0']")
+
+
+def test_a_redraw_of_the_picture_before_ends_when_a_late_one_comes(visit):
+    tab = visit()
+    tab.set_steps(64)
+    tab.press("i")
+    held = hold_next(tab)
+    press(tab, EXAMPLE)
+    tab.click("Redraw")
+    tab.wait_for_count("drawn", 2)
+    held[0].continue_()
+    tab.wait_for_text("#status", "Example 3")
+    tab.page.wait_for_selector(".sundae[data-busy='0']")
+    tab.set_steps(1)
+    tab.press("i")
+    tab.redraw()
+
+
+def test_a_file_does_not_take_the_place_of_what_was_asked_for_since(visit, server):
+    tab = visit()
+    held = hold_next(tab, "**/upload*")
+    tab.drop("late.png", grey(40))
+    assert within(5, lambda: tab.page.wait_for_timeout(20) or held)
+    press(tab, EXAMPLE)
+    tab.wait_for_text("#status", "Example 3")
+    held[0].continue_()
+    tab.wait_for_text(".message p", "late.png was not loaded")
+    assert tab.text("#status").startswith("Example 3")
+    tab.drop("next.png", grey(40))
+    tab.wait_for_text("#status", "next.png")
+    assert within(5, lambda: not [*server.files.glob("*/*.png")])
 
 
 def test_what_the_server_does_not_take_is_not_waited_for(tab):
@@ -237,3 +313,51 @@ def test_a_stopped_job_whose_end_is_told_late_does_not_end_the_next(visit, runs)
         assert tab.page.locator(".sundae").get_attribute("data-busy") == "1"
         route.continue_()
     tab.wait_for_text("#status", "Done 1 ")
+
+
+# -- a network that fails ------------------------------------------------------------------------------------
+
+
+def lost(tab) -> None:
+    """The visitor is told, and nothing else has happened."""
+    tab.wait_for_text(".message p", "The connection was lost for a moment")
+    tab.page.wait_for_selector(".sundae[data-busy='0']")
+    assert tab.mask().any()
+    assert tab.page.evaluate("window.here") == 1, "the page has been loaded anew"
+    assert [each for each in tab.errors if "ERR_" not in each and "lost for a moment" not in each] == []
+    tab.errors.clear()
+
+
+def test_a_network_that_fails_for_a_moment_takes_nothing_away(visit):
+    tab = visit()
+    tab.page.evaluate("window.here = 1")
+    tab.page.locator(".stage").focus()
+    tab.press("r")
+    tab.stroke(*HOLE)
+    tab.page.route("**/run/**", lambda route: route.abort(), times=1)
+    tab.click("Load example 2")
+    lost(tab)
+    tab.page.route("**/queue/join*", lambda route: route.abort(), times=1)
+    tab.click("Redraw")
+    lost(tab)
+    tab.page.route("**/queue/data*", lambda route: route.abort(), times=1)
+    tab.click("Redraw")
+    lost(tab)
+    tab.set_steps(64)
+    tab.click("Redraw")
+    tab.wait_for_count("drawn", 2)
+    tab.page.evaluate("window.stop()")
+    lost(tab)
+    tab.set_steps(1)
+    tab.click("Redraw")
+    tab.wait_for_text("#status", "Done")
+    press(tab, '[data-index="1"]')
+    tab.wait_for_text("#status", "Example 2")
+
+
+def test_what_could_not_be_asked_for_does_not_hold_up_the_rest(visit):
+    tab = visit()
+    tab.page.route("**/run/**", lambda route: route.abort(), times=1)
+    press(tab, EXAMPLE, '[data-index="1"]')
+    tab.wait_for_text("#status", "Example 2", 4)
+    tab.errors.clear()  # the browser logs the failure

@@ -195,7 +195,7 @@ function sourceOfPicture(event) {
 function stop(status) {
   player.stop();
   setBusy(false);
-  setStatus(status);
+  setStatus(status || state.said);
 }
 
 // ---- pictures that another has taken the place of ------------------------------------------------------
@@ -335,6 +335,7 @@ function takeMask() {
   setCount('sent', 0);
   setMessage('');
   setBusy(true);
+  state.said = find('.status').textContent;
   setStatus(t('Waiting for the model'));
   const hard = state.goOn ? player.finished?.hard : mask.hard();
   const more = moreSettings();

@@ -38,6 +38,7 @@ const state = {
   pending: false, // gradio still holds the last job's event: until it lets go it ignores a new one
   settled: 0, // when busy last ended
   before: null, // what the status said before a file was on its way
+  said: '', // and before a job was asked for
   sending: 0, // files being sent
   uploads: 0, // files that were to be sent
   turns: 0, // candidates that have been chosen

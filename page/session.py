@@ -349,7 +349,8 @@ class Session:
             "former": len(self._former),
             "ahead": len(self._ahead),
         }
-        return {**event, **history, "note": " ".join(map(sentence, picture.notes))}
+        told = picture.notes if way == "new" else ()  # once for each picture
+        return {**event, **history, "note": " ".join(map(sentence, told))}
 
     # -- models -----------------------------------------------------------------------------------------
 

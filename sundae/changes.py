@@ -25,7 +25,7 @@ class Difference:
 
 
 def difference(before: Any, after: Any) -> Difference:
-    """Where two pictures of one size differ, as they look: both as RGB.
+    """Where two pictures of one size differ, as they look: both as RGB, without what is transparent in both.
 
     Args:
         before, after: whatever :func:`sundae.image.load_picture` takes, or a :class:`Picture`.
@@ -39,6 +39,9 @@ def difference(before: Any, after: Any) -> Difference:
     if first.size != second.size:
         raise ValueError(f"expected two pictures of one size, got {first.size} and {second.size}")
     apart = np.where(first.rgb > second.rgb, first.rgb - second.rgb, second.rgb - first.rgb)
+    alphas = [alpha for each in (first, second) if (alpha := images.opacity(each)) is not None]
+    if len(alphas) == 2:
+        apart[np.maximum(*alphas) == 0] = 0
     largest = int(apart.max())
     scale = np.rint(np.arange(256) * 255 / max(1, largest)).clip(0, 255).astype(np.uint8)
     scale[1:] = np.maximum(scale[1:], 1)  # however little it is, it is not black

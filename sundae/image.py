@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
+from sundae import masks
 from sundae.window import Box
 
 MIN_SIDE = 16
@@ -49,6 +50,7 @@ _HOLDS = {
 _OWN_MODES = _HOLDS["TIFF"]
 _CONVERTED = {"RGBX": "RGB", "RGBa": "RGBA", "La": "LA", "YCbCr": "RGB", "HSV": "RGB"}
 # A TIFF keeps its layout (strips, compression) in the same table as its EXIF: these describe the picture.
+_FILL_SIDE = 512  # px, about: of the longer side of a picture in which transparent pixels are given colours
 _TIFF_EXIF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _EXIF_IFDS = (0x8769, 0x8825)
 
@@ -60,7 +62,8 @@ class Picture:
     """An upright picture as the user gave it, with what is needed to save it again.
 
     image: upright first frame, in its own mode: 1, L, LA, P, PA, RGB, RGBA, CMYK or I;16.
-    rgb: uint8 (H, W, 3), read-only: what the model sees (alpha ignored, greyscale replicated).
+    rgb: uint8 (H, W, 3), read-only: what the model sees: greyscale replicated, alpha ignored but for pixels that are
+        transparent altogether, which take their colours from those around them.
     format: PNG, JPEG, WEBP, TIFF, BMP or GIF; None when the picture did not come from a file.
     exif: EXIF block without orientation and thumbnail.
     notes: what will be lost or limited, one sentence each.
@@ -139,7 +142,7 @@ def _picture_from(opened: Image.Image, name: str) -> Picture:
     exif = _exif_without_orientation(opened, notes)
     notes += _lost_extras(opened, info)
     notes += _mode_limits(own)
-    rgb = _rgb_view(own)
+    rgb = _seen(own)
     rgb.flags.writeable = False
     known = {"MPO": "JPEG"}.get(opened.format or "", opened.format)
     form, generated = known if known in _FORMATS else None, _is_generated(info)
@@ -395,6 +398,26 @@ def _opacity(image: Image.Image) -> np.ndarray | None:
 # -- colours -------------------------------------------------------------------------------------------------
 
 
+def _seen(image: Image.Image) -> np.ndarray:
+    """uint8 (H, W, 3), a fresh array: its colours, and where it is transparent altogether those around. What programs
+    leave there, black as a rule, nobody sees; taken for a part of the picture it would colour what is drawn beside it."""
+    rgb, alpha = _rgb_view(image), _opacity(image)
+    if alpha is None or alpha.min() > 0:
+        return rgb
+    hidden = alpha == 0
+    factor = max(1, round(max(hidden.shape) / _FILL_SIDE))
+    height = 64 * factor  # of strips: floats of all of it at once would fill the memory
+    strips = [
+        masks.reduce_known(rgb[top : top + height], hidden[top : top + height], factor)
+        for top in range(0, len(hidden), height)
+    ]
+    mean, unknown = (np.concatenate(parts) for parts in zip(*strips, strict=True))
+    filled = to_rgb(masks.prefill(to_tensor(mean), torch.from_numpy(unknown)[None, None]))[0]
+    around = resize_rgb(filled, (filled.shape[1] * factor, filled.shape[0] * factor))
+    rgb[hidden] = around[: len(hidden), : hidden.shape[1]][hidden]
+    return rgb
+
+
 def _rgb_view(image: Image.Image) -> np.ndarray:
     """uint8 (H, W, 3), a fresh array: straight colours, alpha ignored."""
     if image.mode in ("P", "PA"):
@@ -482,7 +505,10 @@ def in_own_colours(picture: Picture, box: Box, patch_rgb: np.ndarray, hole: np.n
     _check_patch(picture, box, patch_rgb, hole)
     corner = picture.image.crop((box.left, box.top, box.right, box.bottom))
     region = replace(picture, image=corner, rgb=picture.rgb[box.slices])
-    return _rgb_view(replace_pixels(region, Box(0, 0, box.width, box.height), patch_rgb, hole))
+    shown = _rgb_view(replace_pixels(region, Box(0, 0, box.width, box.height), patch_rgb, hole))
+    kept = ~hole | _keyed_out(corner)
+    shown[kept] = region.rgb[kept]
+    return shown
 
 
 def _check_patch(picture: Picture, box: Box, patch_rgb: np.ndarray, hole: np.ndarray) -> None:
@@ -563,7 +589,7 @@ def extend_picture(picture: Picture, left: int, right: int, top: int, bottom: in
     wide = image.crop((-left, -top, size[0] - left, size[1] - top))
     grey = Image.new(image.mode, size, _visible_colour(image))  # pasted as a colour, Pillow spoils 16 bits
     wide.paste(grey, (0, 0), Image.fromarray(margin))
-    rgb = _rgb_view(wide)
+    rgb = _seen(wide)
     rgb.flags.writeable = False
     return replace(picture, image=wide, rgb=rgb, inner=(left, top, left + image.width, top + image.height))
 

@@ -290,6 +290,23 @@ def prefill(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(mask, _push(coarse, image.shape[2:]), image)
 
 
+def reduce_known(rgb: np.ndarray, hole: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (H, W, 3) and a bool hole (H, W), made smaller by a whole factor: the mean of the known pixels of every
+    ``factor x factor`` block, and which blocks have none.
+
+    The last rows and columns that fill no block are repeated to make one.
+    """
+    h, w = hole.shape
+    pad = ((0, -h % factor), (0, -w % factor))
+    known = np.pad(~hole, pad, mode="edge").astype(np.float32)
+    values = np.pad(rgb, (*pad, (0, 0)), mode="edge").astype(np.float32) * known[..., None]
+    rows, columns = known.shape[0] // factor, known.shape[1] // factor
+    count = known.reshape(rows, factor, columns, factor).sum((1, 3))
+    total = values.reshape(rows, factor, columns, factor, 3).sum((1, 3))
+    mean = np.rint(total / np.maximum(count, 1)[..., None]).astype(np.uint8)
+    return mean, count == 0
+
+
 def _fill(colour: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Blend coarser averages into colour (B, 3, h, w) where weight (B, 1, h, w) in [0, 1] is below 1."""
     if colour.shape[2:] == (1, 1):

@@ -369,28 +369,12 @@ def known_surroundings(rgb: np.ndarray, hole: np.ndarray, size: tuple[int, int])
     """
     factor = max(1, min(rgb.shape[0] // size[0], rgb.shape[1] // size[1]))
     if factor > 1:
-        rgb, hole = reduce_known(rgb, hole, factor)
+        rgb, hole = masks.reduce_known(rgb, hole, factor)
     filled = masks.prefill(images.to_tensor(rgb), torch.from_numpy(hole)[None, None])
     if filled.shape[2:] == size:
         return filled
     resized = images.resize_rgb(images.to_rgb(filled)[0], (size[1], size[0]))
     return images.to_tensor(resized)
-
-
-def reduce_known(rgb: np.ndarray, hole: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of the known pixels of every ``factor x factor`` block, and which blocks have none.
-
-    The last rows and columns that fill no block are repeated to make one.
-    """
-    h, w = hole.shape
-    pad = ((0, -h % factor), (0, -w % factor))
-    known = np.pad(~hole, pad, mode="edge").astype(np.float32)
-    values = np.pad(rgb, (*pad, (0, 0)), mode="edge").astype(np.float32) * known[..., None]
-    rows, columns = known.shape[0] // factor, known.shape[1] // factor
-    count = known.reshape(rows, factor, columns, factor).sum((1, 3))
-    total = values.reshape(rows, factor, columns, factor, 3).sum((1, 3))
-    mean = np.rint(total / np.maximum(count, 1)[..., None]).astype(np.uint8)
-    return mean, count == 0
 
 
 def colour_correction(known: Tensor, decoded: Tensor, hole: Tensor, most: float = math.inf) -> Tensor:

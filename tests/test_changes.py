@@ -40,6 +40,17 @@ def test_equal_pictures_have_no_difference():
     assert (found.pixels, found.largest, found.image.getextrema()) == (0, 0, ((0, 0),) * 3)
 
 
+def test_what_is_transparent_in_both_has_not_changed():
+    before = np.dstack([GREY, np.full((20, 30), 255, np.uint8)])
+    before[:5, :, 3] = 0
+    after = before.copy()
+    after[2:8, 3:9, :3] = 180
+    assert sundae.difference(before, after).pixels == 18
+    after[4, 20, 3] = 255
+    found = sundae.difference(before, after)
+    assert found.pixels <= 19, "what is seen in one of them may have"
+
+
 def test_sizes_must_agree():
     with pytest.raises(ValueError, match=r"expected two pictures of one size, got \(30, 20\) and \(30, 19\)"):
         sundae.difference(GREY, GREY[:19])

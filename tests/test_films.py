@@ -94,7 +94,7 @@ def test_the_region_alone_has_a_rim(frames):
 @pytest.mark.parametrize("region", [False, True])
 def test_white_shows_through_what_is_transparent(region):
     alpha = np.full((40, 60), 255, np.uint8)
-    alpha[:16, :30], alpha[:16, 30:] = 0, 51  # across the hole
+    alpha[:16, :30], alpha[:16, 30:] = 1, 51  # across the hole
     prepared = sundae.Inpainter(tiny_model()).prepare(np.dstack([PICTURE, alpha]), HOLE)
     frames = list(prepared.run(sundae.SamplerConfig(steps=2, early_stop=False), [1]))
     area = films.around(prepared) if region else Box(0, 0, 60, 40)

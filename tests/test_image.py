@@ -91,7 +91,8 @@ def test_every_mode_is_loaded_without_loss(mode, way):
         assert np.abs(picture.rgb[..., 0] * 257.0 - stored(image)).max() <= 128.5
     else:
         flat = image.convert("RGBA").convert("RGB") if "A" in mode or mode == "P" else image.convert("RGB")
-        assert np.array_equal(picture.rgb, stored(flat))
+        seen = alpha_of(image) > 0
+        assert np.array_equal(picture.rgb[seen], stored(flat)[seen])
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
@@ -339,6 +340,34 @@ def test_opacity_is_what_the_file_says(mode):
     assert alpha is None or (alpha.dtype, np.array_equal(alpha, expected)) == (np.uint8, True)
 
 
+@pytest.mark.parametrize("size", [(60, 44), (1300, 1100)], ids=["small", "large"])
+def test_what_is_transparent_takes_the_colours_around_it_whatever_it_had(size):
+    width, height = size
+    rows, columns = np.mgrid[:height, :width]
+    rgba = np.zeros((height, width, 4), np.uint8)
+    rgba[..., :3] = np.stack([90 + 60 * rows // height, 120 + 60 * columns // width, 140 + 0 * rows], -1)
+    rgba[..., 3] = 255
+    hidden = (rows - height / 2) ** 2 + (columns - width / 2) ** 2 > (height / 3) ** 2
+    rgba[hidden, 3] = 0
+    plain = rgba[..., :3].copy()
+    seen = []
+    for colour in ((0, 0, 0), (255, 0, 0)):
+        rgba[hidden, :3] = colour
+        picture = load_picture(rgba)
+        assert np.array_equal(picture.rgb[~hidden], plain[~hidden])
+        assert np.array_equal(np.asarray(picture.image), rgba), "the file keeps what it had"
+        seen.append(picture.rgb)
+    assert np.array_equal(*seen)
+    low, high = plain[~hidden].min(0).astype(int), plain[~hidden].max(0).astype(int)
+    assert ((seen[0][hidden] >= low - 1) & (seen[0][hidden] <= high + 1)).all()
+    rim = hidden & ((rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (height / 3 + 2) ** 2)
+    assert np.abs(seen[0][rim].astype(int) - plain[rim]).max() < 12
+
+
+def test_a_picture_of_which_nothing_is_seen_is_loaded():
+    assert np.ptp(load_picture(np.zeros((20, 24, 4), np.uint8)).rgb) == 0
+
+
 def bad_sources(folder) -> dict[str, object]:
     whole = encoded(sample("RGB", 64, 64), "PNG")
     (folder / "empty.png").write_bytes(b"")
@@ -527,7 +556,9 @@ def test_own_colours_are_those_of_the_finished_picture(edit):
     picture, box, patch, hole = edit
     finished = replace_pixels(picture, box, patch, hole)
     shown = in_own_colours(picture, box, patch, hole)
-    assert np.array_equal(shown, load_picture(finished).rgb[box.slices])
+    seen = hole & (alpha_of(finished)[box.slices] > 0)
+    assert np.array_equal(shown[seen], load_picture(finished).rgb[box.slices][seen])
+    assert np.array_equal(shown[~hole], picture.rgb[box.slices][~hole])
     again = replace_pixels(picture, box, shown, hole)
     assert np.array_equal(stored(again), stored(finished)) or picture.image.mode in ("P", "PA")
     assert np.array_equal(load_picture(again).rgb, load_picture(finished).rgb)

@@ -17,7 +17,7 @@ CONVERTERS = {
 }
 ALLOWED = {  # siblings that a module may know
     "window": set(),
-    "image": {"window"},
+    "image": {"window", "masks"},
     "masks": set(),
     "layers": set(),
     "tokenizer": set(),

@@ -207,7 +207,7 @@ def test_the_picture_asked_for_last_is_here_whatever_the_first_waits_for(visit):
     tab, posts = visit(), []
     tab.page.on("request", lambda each: posts.append(each.url) if "/run/" in each.url else None)
     open_whole(tab)
-    tab.page.locator("[data-margin=left]").fill("64")
+    tab.set_steps(2)
     pairs = [
         (BACK, EXAMPLE),
         (EXAMPLE, BACK),
@@ -219,7 +219,13 @@ def test_the_picture_asked_for_last_is_here_whatever_the_first_waits_for(visit):
     for first, last in [*pairs, (NEW, BACK), (EXAMPLE, USE)]:
         tab.click("Load example 1")
         tab.wait_for_text("#status", "Example 1")
-        have_a_result(tab)
+        tab.page.locator(".stage").focus()
+        tab.press("r")
+        tab.stroke(*HOLE)
+        tab.click("Redraw")
+        tab.wait_for_text("#status", "Done")
+        tab.page.locator("[data-margin=left]").fill("64")
+        pictures = tab.count("pictures")
         held = hold_next(tab)
         posts.clear()
         press(tab, first, last)
@@ -228,6 +234,7 @@ def test_the_picture_asked_for_last_is_here_whatever_the_first_waits_for(visit):
         if (first, last) == (EXAMPLE, USE):
             tab.wait_for_text(".message p", "There is no result yet")
         else:
+            tab.wait_for_count("pictures", pictures + 2)
             tab.wait_for_text("#status", BRINGS[last])
             assert tab.page.locator(".message").is_hidden()
         tab.page.wait_for_selector(".sundae[data-busy='0']")

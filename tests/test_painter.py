@@ -8,7 +8,11 @@ from page.painter import EVENTS, SCRIPTS, page_file, painter, script
 
 
 def test_what_the_scripts_trigger_is_what_the_server_can_listen_to():
-    triggered = {name for each in SCRIPTS for name in re.findall(r"\btrigger\('(\w+)'", page_file(each))}
+    triggered = {
+        name
+        for each in SCRIPTS
+        for name in re.findall(r"\b(?:trigger|askFor|request)\('(\w+)'", page_file(each))
+    }
     assert triggered == set(EVENTS)
 
 

@@ -217,8 +217,9 @@ def test_the_picture_asked_for_last_is_here_whatever_the_first_waits_for(visit):
         (EXAMPLE, EARLIER),
     ]
     for first, last in [*pairs, (NEW, BACK), (EXAMPLE, USE)]:
+        pictures = tab.count("pictures")
         tab.click("Load example 1")
-        tab.wait_for_text("#status", "Example 1")
+        tab.wait_for_count("pictures", pictures + 1)
         tab.page.locator(".stage").focus()
         tab.press("r")
         tab.stroke(*HOLE)

@@ -171,18 +171,17 @@ def test_the_earlier_result_pressed_last_is_the_one_that_is_here(tab):
 def test_an_example_pressed_after_a_new_face_is_the_picture(tab):
     open_whole(tab)
     tab.set_steps(64)
-    for example in ("2", "3"):
-        pictures = tab.count("pictures")
-        tab.page.evaluate(
-            """selectors => selectors.forEach((each) => document.querySelector(each).click())""",
-            ["[data-whole=new]", f'[data-index="{int(example) - 1}"]'],
-        )
-        tab.wait_for_count("pictures", pictures + 2)
-        tab.page.wait_for_timeout(1500)
-        assert tab.text("#status").startswith(f"Example {example}")
-        assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
-        assert tab.page.locator(".message").is_hidden()
-        assert not tab.mask().any()
+    pictures = tab.count("pictures")
+    tab.page.evaluate(
+        """selectors => selectors.forEach((each) => document.querySelector(each).click())""",
+        ["[data-whole=new]", '[data-index="1"]'],
+    )
+    tab.wait_for_count("pictures", pictures + 2)
+    tab.page.wait_for_timeout(1000)
+    assert tab.text("#status").startswith("Example 2")
+    assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
+    assert tab.page.locator(".message").is_hidden()
+    assert not tab.mask().any()
 
 
 BRINGS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import itertools
 import time
 from collections.abc import Sequence
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sundae.image import Picture, jpeg_bytes, opacity, resize_rgb
+from page.checks import PNG_URL
+from sundae.image import Picture, jpeg_bytes, opacity, png_bytes, resize_rgb
 from sundae.window import Box
 
 VIEW_SIDE = 2048  # px; the page paints on a canvas of at most this side, whatever the upload's
@@ -67,10 +67,9 @@ def veil_url(picture: Picture) -> str:
     if alpha is None:
         return ""
     hidden = Image.fromarray(255 - alpha).resize(view_size(picture.size), Image.Resampling.BOX)
-    veil, buffer = Image.new("LA", hidden.size), io.BytesIO()
+    veil = Image.new("LA", hidden.size)
     veil.putalpha(hidden)
-    veil.save(buffer, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return PNG_URL + base64.b64encode(png_bytes(veil)).decode("ascii")
 
 
 def on_view(box: Box, size: tuple[int, int], side: int = VIEW_SIDE) -> list[int]:

@@ -6,6 +6,7 @@ const TURN = 20000; // ms after which a request that has not been answered holds
 const turns = {
   pressed: 0, // how often another picture has been asked for
   taken: null, // what has been asked for and not been answered
+  ticket: null, // of that request, so that no other is taken for overdue
   waiting: [], // what has been pressed since, each with what asks for it
   acting: false, // that is done now
 };

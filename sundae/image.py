@@ -49,8 +49,8 @@ _HOLDS = {
 }
 _OWN_MODES = _HOLDS["TIFF"]
 _CONVERTED = {"RGBX": "RGB", "RGBa": "RGBA", "La": "LA", "YCbCr": "RGB", "HSV": "RGB"}
-# A TIFF keeps its layout (strips, compression) in the same table as its EXIF: these describe the picture.
 _FILL_SIDE = 512  # px, about: of the longer side of a picture in which transparent pixels are given colours
+# A TIFF keeps its layout (strips, compression) in the same table as its EXIF: these describe the picture.
 _TIFF_EXIF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _EXIF_IFDS = (0x8769, 0x8825)
 

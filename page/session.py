@@ -46,14 +46,24 @@ from sundae.bundles import Model
 from sundae.changes import difference
 from sundae.films import encode
 from sundae.fit import Fit
-from sundae.image import Picture, extend_picture, load_picture, read_settings, resize_rgb, save_picture
-from sundae.pipeline import Frame, Inpainter, Prepared, ThinMask, blank, prior_of
+from sundae.image import (
+    Picture,
+    extend_picture,
+    load_picture,
+    opacity,
+    read_settings,
+    resize_rgb,
+    save_picture,
+)
+from sundae.pipeline import Frame, Inpainter, Prepared, ThinMask, UnseenMask, blank, prior_of
 from sundae.sampler import SamplerConfig, SampleStep
 from sundae.window import Box
 
 SETTLED = 1e-3  # share of the cells that become noise before more steps: practically none
 ONCE = "This model draws every cell once, so there are no more steps to take: vary the last result instead, under More."
 THIN = "The mask covers no cell: paint more, or redraw the cells that it touches, under More settings."
+UNSEEN = "All that is painted is transparent here and stays so: nothing of what is drawn would be seen."
+OPAQUE = "What is added is opaque; what was transparent stays so."
 SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 MAX_RIM = 4096  # px on one side
 PAST, PAST_PIXELS = 12, 60_000_000  # results that can be brought back, and pixels of their pictures
@@ -265,7 +275,8 @@ class Session:
             self._commit()
             event = self._show(picture, "extended", f"Extended to {picture.size[0]} × {picture.size[1]}")
         assert picture.inner is not None, "extend_picture"
-        return {**event, "inside": on_view(Box(*picture.inner), picture.size)}
+        note = "" if opacity(picture) is None else OPAQUE
+        return {**event, "inside": on_view(Box(*picture.inner), picture.size), "note": note}
 
     def see(self, what: Any, model: Model, asked: int) -> Iterator[Event]:
         """The picture as the model sees it: given back, as a heat map of surprise, or as a strip to another. ``asked``
@@ -657,6 +668,8 @@ def prepare(inpainter: Inpainter, picture: Picture, order: Order) -> Prepared:
         return inpainter.prepare(picture, order.mask, **order.edges)
     except ThinMask:
         raise ValueError(THIN) from None
+    except UnseenMask:
+        raise ValueError(UNSEEN) from None
 
 
 def save_png(image: Any, path: Path, picture: Picture, edits: list[dict[str, Any]]) -> list[str]:

@@ -99,10 +99,10 @@ def pictures(
     inside = Box(box.left - area.left, box.top - area.top, box.right - area.left, box.bottom - area.top)
     scale = min(1.0, side / max(area.width, area.height))
     size = [max(2, 2 * round(length * scale / 2)) for length in (area.width, area.height)]
-    rgb, alpha = prepared.picture.rgb[area.slices].copy(), images.opacity(prepared.picture)
+    rgb, alpha = prepared.picture.rgb[area.slices].copy(), images.opacity(prepared.picture, area)
     for tokens in states:
         rgb[inside.slices] = prepared.composite(tokens[None])[0]
-        seen = rgb if alpha is None else over_white(rgb, alpha[area.slices])
+        seen = rgb if alpha is None else over_white(rgb, alpha)
         yield Image.fromarray(images.resize_rgb(seen, (size[0], size[1])))
 
 

@@ -12,7 +12,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -141,8 +141,9 @@ def _picture_from(opened: Image.Image, name: str) -> Picture:
     own.info = _kept_info(info, own.mode, layout)
     exif = _exif_without_orientation(opened, notes)
     notes += _lost_extras(opened, info)
-    notes += _mode_limits(own)
-    rgb = _seen(own)
+    alpha = _opacity(own)
+    notes += _mode_limits(own, alpha)
+    rgb = _seen(own, alpha)
     rgb.flags.writeable = False
     known = {"MPO": "JPEG"}.get(opened.format or "", opened.format)
     form, generated = known if known in _FORMATS else None, _is_generated(info)
@@ -361,23 +362,22 @@ def _lost_extras(opened: Image.Image, info: dict[Any, Any]) -> list[str]:
     return lost
 
 
-def _mode_limits(image: Image.Image) -> list[str]:
+def _mode_limits(image: Image.Image, alpha: np.ndarray | None) -> list[str]:
     limits = []
     if image.mode in ("P", "PA"):
         count = len(_palette(image)[0])
         limits.append(f"palette picture: new pixels take the nearest of its {count} colours")
     if image.mode == "1":
         limits.append("black-and-white picture: new pixels are black or white")
-    alpha = _opacity(image)
     if alpha is not None and alpha.min() == 0:
         limits.append("transparent parts stay transparent: nothing that is drawn there is seen")
     return limits
 
 
-def opacity(picture: Picture) -> np.ndarray | None:
-    """uint8 (H, W) from 0, transparent, to 255, as its alpha channel, palette or colour key says; None if every pixel
-    is opaque."""
-    alpha = _opacity(picture.image)
+def opacity(picture: Picture, area: Box | None = None) -> np.ndarray | None:
+    """uint8 (H, W) from 0, transparent, to 255, as its alpha channel, palette or colour key says, of an area or of all
+    of it; None if every pixel there is opaque."""
+    alpha = _opacity(picture.image if area is None else picture.image.crop(astuple(area)))
     return None if alpha is None or alpha.min() == 255 else alpha
 
 
@@ -398,10 +398,10 @@ def _opacity(image: Image.Image) -> np.ndarray | None:
 # -- colours -------------------------------------------------------------------------------------------------
 
 
-def _seen(image: Image.Image) -> np.ndarray:
+def _seen(image: Image.Image, alpha: np.ndarray | None) -> np.ndarray:
     """uint8 (H, W, 3), a fresh array: its colours, and where it is transparent altogether those around. What programs
     leave there, black as a rule, nobody sees; taken for a part of the picture it would colour what is drawn beside it."""
-    rgb, alpha = _rgb_view(image), _opacity(image)
+    rgb = _rgb_view(image)
     if alpha is None or alpha.min() > 0:
         return rgb
     hidden = alpha == 0
@@ -589,7 +589,7 @@ def extend_picture(picture: Picture, left: int, right: int, top: int, bottom: in
     wide = image.crop((-left, -top, size[0] - left, size[1] - top))
     grey = Image.new(image.mode, size, _visible_colour(image))  # pasted as a colour, Pillow spoils 16 bits
     wide.paste(grey, (0, 0), Image.fromarray(margin))
-    rgb = _seen(wide)
+    rgb = _seen(wide, _opacity(wide))
     rgb.flags.writeable = False
     return replace(picture, image=wide, rgb=rgb, inner=(left, top, left + image.width, top + image.height))
 

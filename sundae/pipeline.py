@@ -43,6 +43,10 @@ class ThinMask(ValueError):
     """Under the rule "all" a mask leaves no token to rewrite."""
 
 
+class UnseenMask(ValueError):
+    """All that a mask covers is transparent, which it stays."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """One state of a run; decoded and composited at the upload's resolution when somebody looks."""
@@ -116,7 +120,8 @@ class Inpainter:
             mask_rule: "any": a token is rewritten when any of its f x f pixels is painted; "all": all of them.
 
         Raises:
-            ValueError: if picture or mask are unusable, sizes differ, or no token is left to rewrite.
+            ValueError: if picture or mask are unusable, sizes differ, no token is left to rewrite, or all that is
+                painted is transparent and stays so.
         """
         grow = check_pixels("grow", grow, -masks.MAX_RADIUS)
         feather = check_pixels("feather", feather, 0)
@@ -128,6 +133,12 @@ class Inpainter:
                 raise ValueError(
                     f"expected a mask with at least one pixel left when it is shrunk by {-grow} px, got a thinner one"
                 )
+        box = hole_box(hole)
+        alpha = images.opacity(picture, box)
+        if alpha is not None and not alpha[hole[box.slices]].any():
+            raise UnseenMask(
+                "expected a mask that covers something visible, got one over what is transparent and stays so"
+            )
         return self.prepare_window(picture, hole, self.window(picture, hole), grow, feather, mask_rule)
 
     def window(self, picture: Picture, hole: np.ndarray) -> Window:

@@ -118,11 +118,12 @@ def upload(values: np.ndarray, mode: str, orientation: int) -> bytes | Image.Ima
 
 
 def prepared(source, mask: np.ndarray, **options) -> Prepared:
-    """Skips cases where the options leave no token to rewrite, which is refused as it should be."""
+    """Skips cases where the options leave no token to rewrite, or only what is transparent, which is refused as it
+    should be."""
     try:
         return Inpainter(MODEL).prepare(source, mask, **options)
     except ValueError as error:
-        assume("at least one" not in str(error))
+        assume("at least one" not in str(error) and "visible" not in str(error))
         raise
 
 

@@ -606,6 +606,25 @@ def test_wide_margins_are_drawn_as_the_library_draws_them(session):
     assert session.result.frame.prepared.window == window
 
 
+def test_what_is_drawn_where_nothing_is_seen_is_refused_and_a_margin_of_a_cut_out_said_to_be_opaque(session):
+    cut_out = noise(3, (32, 32)).convert("RGBA")
+    cut_out.paste((0, 0, 0, 0), (0, 0, 16, 32))
+    assert "stay transparent" in session.start_with(load_picture(cut_out), "Cut-out")["note"]
+    mask = Image.new("L", (32, 32))
+    mask.paste(255, (2, 2, 16, 30))
+    with pytest.raises(ValueError, match="All that is painted is transparent"):
+        list(session.redraw(Inpainter(tiny_model()), session.order(posted(mask), 7, 1, 1)))
+    mask.paste(255, (16, 2, 17, 3))  # one pixel that is seen
+    assert (
+        list(session.redraw(Inpainter(tiny_model()), session.order(posted(mask), 7, 1, 1)))[-1]["kind"]
+        == "done"
+    )
+    margins = {"left": 8, "right": 0, "top": 0, "bottom": 0}
+    assert "What is added is opaque" in session.extend(margins)["note"]
+    session.start_with(load_picture(noise(3, (32, 32))), "Noise")
+    assert session.extend(margins)["note"] == ""
+
+
 def test_a_visitor_may_leave_while_the_mask_is_read(session, monkeypatch):
     """The job then finds no picture, which is no fault of the program's."""
     read = sessions.mask_from_url

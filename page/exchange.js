@@ -106,6 +106,7 @@ const received = {
     if (former) setLook(former.look);
     setMessage(event.note || '');
     setStatus(event.status);
+    if (event.way === 'new') unlockAgain();
     if (Number.isFinite(event.asked?.seed)) fillSettings(fromFile(event.asked, event.maker)); // without one nothing was drawn
     if (event.way !== 'blank') askForFit(event.way === 'new');
     if (Number.isInteger(event.maker?.place)) picker.take(event.maker.place);

@@ -83,12 +83,26 @@ function fieldsAsTheyAre() {
 }
 
 const lockField = () => document.querySelector('#lock input');
+let lockedForIt = false; // the seed, by settings that came back, and not by the visitor
+
+document.addEventListener('change', (event) => {
+  if (event.target === lockField()) lockedForIt = false;
+});
+
+// What the seed was locked for has gone.
+function unlockAgain() {
+  if (lockedForIt && lockField().checked) lockField().click();
+  lockedForIt = false;
+}
 
 // Put settings back into the fields; the seed is locked, so that they draw the same again, unless it was not.
 function fillSettings({ seed, steps, candidates, more, locked = true, filled = steps }) {
   if (Number.isFinite(seed)) {
     type(USUAL.seed, seed);
-    if (lockField().checked !== locked) lockField().click();
+    if (lockField().checked !== locked) {
+      lockField().click();
+      lockedForIt = locked;
+    }
   }
   if (Number.isFinite(steps)) {
     filledSteps = filled;

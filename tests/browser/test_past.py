@@ -62,6 +62,15 @@ def test_an_earlier_result_comes_back_whole(visit):
     assert np.array_equal(
         np.asarray(tab.download()[0]), np.asarray(first)
     )  # its settings draw the same again
+    tab.click("Load example 2")
+    tab.wait_for_text("#status", "Example 2")
+    assert within(5, lambda: not tab.page.get_by_label("Lock").is_checked()), (
+        "it was locked for the result that went"
+    )
+    tab.page.get_by_label("Lock").check()
+    tab.click("Load example 1")
+    tab.wait_for_text("#status", "Example 1")
+    assert tab.page.get_by_label("Lock").is_checked(), "the visitor's own lock stays"
 
 
 def test_what_an_earlier_result_takes_the_place_of_comes_back(visit):

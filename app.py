@@ -28,7 +28,7 @@ from page.gpu import on_zero_gpu
 from page.header import header
 from page.leaving import IDLE, forgetter, unloader
 from page.look import launch_settings
-from page.memory import few_arenas
+from page.memory import one_arena
 from page.painter import page_file, painter
 from page.picker import picker
 from page.programs import Programs
@@ -191,7 +191,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    few_arenas()
+    one_arena()
     options = arguments()
     if options.mcp and find_spec("mcp") is None:
         sys.exit("app.py: --mcp needs the package mcp: pip install 'mcp>=1.21,<2'")

@@ -90,7 +90,7 @@ const received = {
     await player.setPicture(event.view, event.veil, event.width, event.height);
     endDrag();
     mask.reset(event.width, event.height);
-    Object.assign(state, { source, goOn: false, anew: false });
+    Object.assign(state, { source, way: event.way, goOn: false, anew: false });
     sight.close();
     view.setPicture(event.width, event.height);
     cells.setPicture(event.size, event.inner);
@@ -170,6 +170,7 @@ const received = {
     if (!state.busy && player.finished) return; // it was over before it could be stopped, and its result stands
     stop(event.status);
     setMessage(event.note || '');
+    leaveEmpty();
   },
   note(event) {
     if (state.stopping && state.busy) stop(''); // gradio has stopped the job before the server could refuse

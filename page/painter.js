@@ -48,6 +48,7 @@ const state = {
   former: [], // what was here when another picture took its place, the last one last
   ahead: [], // what was here when the visitor went back, the last one last
   edits: 0, // results that are part of the picture
+  way: '', // in which the picture came, as the server calls it
   source: null, // the picture as it came: a file, or the number of an example
   recovering: null, // what is to be done once the picture, which is on its way again, is here: 'redraw' or 'nothing'
   stopping: false, // the visitor has stopped the job, so its failing is no news
@@ -326,6 +327,7 @@ const actions = {
   cancel: () => {
     if (looking() && !(grid.on && state.busy)) setMode('paint');
     else if (state.busy || films.making) press('cancel');
+    else state.face = false;
   },
 };
 

@@ -29,7 +29,8 @@ const wholeActions = {
 // There is a picture of the model's size, and another was not asked for meanwhile. With every pixel hidden, nothing of it
 // is looked at.
 function drawAnew(event) {
-  if (state.busy || !state.face) return;
+  if (state.busy) return;
+  if (!state.face) return leaveEmpty();
   state.face = false;
   picker.learn(event.grids);
   if (picker.model === null) picker.pick(event.model);
@@ -37,6 +38,11 @@ function drawAnew(event) {
   state.anew = true;
   change(() => mask.set(new Uint8Array(mask.canvas.width * mask.canvas.height).fill(1)));
   press('redraw');
+}
+
+// A face that was cancelled leaves nothing to be seen: what was here before is wanted, unless another picture is.
+function leaveEmpty() {
+  if (state.way === 'blank' && !player.finished && state.former.length && !turns.waiting.length) press('go-back');
 }
 
 function look(what) {

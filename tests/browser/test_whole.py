@@ -89,6 +89,35 @@ def test_a_new_face_looks_at_nothing_and_what_was_here_comes_back(tab, whole):
     assert "from_nothing" not in tab.download()[1]
 
 
+@pytest.mark.parametrize("how", ["Escape at once", "Escape while it is drawn", "another picture"])
+def test_a_new_face_that_is_cancelled_leaves_what_was_here(visit, how):
+    tab = visit()
+    tab.stroke(*SQUARE)
+    before, mask, pictures = tab.shown(), tab.mask(), tab.count("pictures")
+    tab.set_steps(64)
+    tab.page.locator("#candidates label").nth(7).click()
+    new = "document.querySelector('[data-whole=new]').click()"
+    if how == "another picture":
+        tab.page.evaluate(
+            f"() => {{ {new}; document.querySelector('#examples [data-index=\"1\"]').click(); }}"
+        )
+        tab.wait_for_text("#status", "Example 2")
+        assert tab.page.locator("#go-forward").is_hidden()
+        return
+    escape = "new KeyboardEvent('keydown', { key: 'Escape', bubbles: true })"
+    if how == "Escape at once":
+        tab.page.evaluate(f"() => {{ {new}; document.querySelector('.stage').dispatchEvent({escape}); }}")
+    else:
+        tab.page.evaluate(new)
+        tab.wait_for_text("#status", "Redrawing")
+        tab.press("Escape")
+    tab.wait_for_count("pictures", pictures + 2)
+    tab.wait_for_text("#status", "The former picture is back")
+    assert np.array_equal(tab.shown(), before)
+    assert np.array_equal(tab.mask(), mask)
+    assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
+
+
 def test_a_face_that_was_left_is_among_the_earlier_ones(tab, whole):
     tab.set_steps(1)
     for _ in range(2):

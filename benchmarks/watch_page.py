@@ -86,10 +86,10 @@ def tidy(*_: Any) -> None:
 def main() -> None:
     """Run the command line."""
     file, *words = sys.argv[1:]
+    import app  # first of all: what it tells numpy and torch of memory they read as they are imported
+
     watch(Marks(Path(file)))
     signal.signal(TIDY, tidy)
-    import app
-
     sys.argv[1:] = words
     app.main()
 

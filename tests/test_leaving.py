@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,3 +120,14 @@ def test_memory_is_shared_and_given_back_where_it_can(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: SimpleNamespace())
     memory.one_arena()  # another allocator: nothing to do
     memory.give_back()
+
+
+def test_numpy_asks_for_no_huge_pages_once_the_page_has_said_so():
+    """It reads that as it is imported, so the page is to say it before anything imports it."""
+    asks = "import app, numpy; print(numpy._core.multiarray._set_madvise_hugepage(False))"
+    environ = {name: value for name, value in os.environ.items() if name != "NUMPY_MADVISE_HUGEPAGE"}
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", asks], cwd=root, env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False"]

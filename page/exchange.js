@@ -447,13 +447,15 @@ function overheard(text) {
   }, TOLD);
 }
 
-// From network.js. With the stream goes the job that waits for it.
+// From network.js. With the stream goes the job that waits for it: if the server does not know that, because no stream has
+// reached it, the next job would wait until that one is done.
 document.addEventListener('sundae-lost', ({ detail }) => {
   if (!root.isConnected) return;
   const lost = attempt;
   setMessage(t(detail.text));
   if (detail.stream) setTimeout(() => {
     if (!state.busy || lost !== attempt) return;
+    trigger('abandon', { what: 'job', number: attempt });
     stop('');
     state.pending = false;
   }, TOLD);

@@ -18,23 +18,50 @@
   const messages = [{ msg: 'unexpected_error', message: LOST, success: false }, { msg: 'close_stream' }];
   function ending() {
     tell(true);
-    return new TextEncoder().encode('\n\n' + messages.map((each) => `data: ${JSON.stringify(each)}\n\n`).join(''));
+    return new TextEncoder().encode(messages.map((each) => `data: ${JSON.stringify(each)}\n\n`).join(''));
   }
 
+  // How many bytes: a blank line ends a message.
+  function wholeMessages(bytes) {
+    for (let end = bytes.length; end > 1; end--) if (bytes[end - 1] === 10 && bytes[end - 2] === 10) return end;
+    return 0;
+  }
+
+  // Gradio puts off what comes for one job and not what comes for all: an end right behind would overtake it.
+  const BEHIND = 100; // ms
+
+  // Whole messages only: of one that is cut off in its middle gradio could make nothing.
   function watched(response, given) {
     const reader = response.body.getReader();
+    let [rest, regular] = [new Uint8Array(), false];
+    async function lose(stream) {
+      await new Promise((go) => setTimeout(go, BEHIND));
+      stream.enqueue(ending());
+      stream.close();
+    }
+    function pass(stream, value) {
+      const bytes = new Uint8Array(rest.length + value.length);
+      bytes.set(rest);
+      bytes.set(value, rest.length);
+      const whole = wholeMessages(bytes);
+      rest = bytes.slice(whole);
+      if (!whole) return false;
+      regular = new TextDecoder().decode(bytes.subarray(Math.max(0, whole - 100), whole)).includes('close_stream');
+      stream.enqueue(bytes.subarray(0, whole));
+      return true;
+    }
     const body = new ReadableStream({
       async pull(stream) {
-        try {
-          const { done, value } = await reader.read();
-          if (done) stream.close();
-          else stream.enqueue(value);
-        } catch (error) {
-          if (given.signal?.aborted) return stream.error(error);
-          stream.enqueue(ending());
-          stream.close();
+        for (;;) {
+          let read;
+          try {
+            read = await reader.read();
+          } catch (error) {
+            return given.signal?.aborted ? stream.error(error) : lose(stream);
+          }
+          if (read.done) return regular ? stream.close() : lose(stream);
+          if (pass(stream, read.value)) return undefined;
         }
-        return undefined;
       },
       cancel: (reason) => reader.cancel(reason),
     });

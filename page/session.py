@@ -303,12 +303,15 @@ class Session:
 
     def abandon(self, what: Any, number: int) -> None:
         """Nobody waits any more for what the page has asked for of a kind, "sight" or "film", up to that number: what
-        runs stops, and what is still in the queue never begins. Or nobody comes for the "upload" of that number."""
-        if what not in ("sight", "film", "upload"):
-            raise ValueError("Only a sight, a film or an upload can be abandoned.")
+        runs stops, and what is still in the queue never begins. Or nobody comes for the "upload" of that number, or
+        hears of the "job" that runs."""
+        if what not in ("sight", "film", "upload", "job"):
+            raise ValueError("Only a sight, a film, an upload or a job can be abandoned.")
         with self._lock:
-            if what != "upload":
+            if what in self._abandoned:
                 self._abandoned[what] = max(number, self._abandoned[what])
+            elif what == "job":
+                self._job += 1
             elif self._offered is not None and self._offered[-1] == number:
                 self._offered = None
 

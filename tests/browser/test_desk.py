@@ -755,6 +755,13 @@ def test_a_film_is_counted_and_stops_within_a_picture(counting, session, tmp_pat
     assert len(events(counting.film(session, "gif", True, 4))) == 5
 
 
+def test_a_job_that_nobody_hears_of_stops_within_a_step(counting, session):
+    running = session.redraw(Inpainter(tiny_model()), session.order(posted(hole()), 1, 9, 1))
+    assert [next(running)["kind"] for _ in range(3)] == ["start", "frame", "frame"]
+    counting.abandon(session, "job", 1)
+    assert len(list(running)) <= 1 and session.result is None
+
+
 @pytest.mark.parametrize("number", [None, 0, "1", 1.5, [], 2**53])
 def test_numbers_that_no_page_counts_to_are_refused(counting, session, number):
     redraw(session)
@@ -765,7 +772,7 @@ def test_numbers_that_no_page_counts_to_are_refused(counting, session, number):
     assert events([counting.abandon(session, "sight", number)])[0]["kind"] == "note"
     for what in (None, [], "redraw"):
         assert events([counting.abandon(session, what, 1)])[0]["note"].startswith(
-            "Only a sight, a film or an upload"
+            "Only a sight, a film, an upload or a job"
         )
 
 

@@ -347,9 +347,6 @@ def test_a_network_that_fails_for_a_moment_takes_nothing_away(visit):
     tab.page.route("**/queue/join*", lambda route: route.abort(), times=1)
     tab.click("Redraw")
     lost(tab)
-    tab.page.route("**/queue/data*", lambda route: route.abort(), times=1)
-    tab.click("Redraw")
-    lost(tab)
     tab.set_steps(64)
     tab.click("Redraw")
     tab.wait_for_count("drawn", 2)
@@ -360,6 +357,54 @@ def test_a_network_that_fails_for_a_moment_takes_nothing_away(visit):
     tab.wait_for_text("#status", "Done")
     press(tab, '[data-index="1"]')
     tab.wait_for_text("#status", "Example 2")
+
+
+def test_a_job_whose_answers_never_came_is_not_done_unseen_before_the_next(visit):
+    tab = visit()
+    tab.page.evaluate("window.here = 1")
+    tab.page.locator(".stage").focus()
+    tab.press("r")
+    tab.stroke(*HOLE)
+    tab.set_steps(64)
+    tab.page.locator("#candidates label").nth(7).click()
+    tab.page.route("**/queue/data*", lambda route: route.abort(), times=1)
+    tab.click("Redraw")
+    lost(tab)
+    tab.set_steps(1)
+    tab.click("Redraw")
+    tab.wait_for_text("#status", "Done 1 ")
+
+
+# The next stream of answers, as if a proxy ended it in the middle of a message: in an error or in good order.
+CUT = """window.cut = ''; const direct = window.fetch;
+window.fetch = async (address, options) => {
+  const response = await direct(address, options);
+  if (!window.cut || !String(address?.url ?? address).includes('/queue/data')) return response;
+  const parts = [new TextEncoder().encode('data: {"msg": "process_gener')];
+  const end = window.cut === 'error' ? (stream) => stream.error(new TypeError('network error')) : (stream) => stream.close();
+  window.cut = '';
+  const pull = (stream) => (parts.length ? stream.enqueue(parts.pop()) : end(stream));
+  return new Response(new ReadableStream({ pull }), { headers: response.headers });
+};"""
+
+
+def test_a_stream_of_answers_that_is_cut_off_in_a_message_is_lost_and_no_more(visit):
+    tab = visit()
+    tab.page.add_init_script(CUT)
+    tab.page.reload()
+    tab.page.wait_for_selector(".sundae[data-ready='1']")
+    tab.errors.clear()  # connections that ended with the page
+    tab.page.evaluate("window.here = 1")
+    tab.page.locator(".stage").focus()
+    tab.press("r")
+    tab.stroke(*HOLE)
+    for way in ("error", "close"):
+        tab.page.evaluate("way => { window.cut = way; }", way)
+        tab.click("Redraw")
+        lost(tab)
+    tab.set_steps(1)
+    tab.click("Redraw")
+    tab.wait_for_text("#status", "Done ")
 
 
 def test_what_could_not_be_asked_for_does_not_hold_up_the_rest(visit):

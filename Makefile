@@ -40,13 +40,13 @@ TREE ?= build/space
 app: $(VENV)/run.done
 	$(BIN)/python app.py --open $(ARGS)
 
-# Two at a time, for two cores: two thirds of the browser's tests beside all others, then beside the last third.
+# Two at a time, for two cores: most of the browser's tests beside all others, then beside the rest of them.
 test: $(VENV)/dev.done
 	@sh tests/install_chromium.sh
 	@OMP_WAIT_POLICY=PASSIVE; export OMP_WAIT_POLICY; \
-	$(BIN)/python -m pytest -q tests/browser/test_[n-z]*.py $(ARGS) & pages=$$!; \
+	$(BIN)/python -m pytest -q tests/browser/test_[hn-z]*.py $(ARGS) & pages=$$!; \
 	$(BIN)/python -m pytest -q -p no:cacheprovider --ignore tests/browser $(ARGS); rest=$$?; \
-	$(BIN)/python -m pytest -q -p no:cacheprovider tests/browser/test_[!n-z]*.py $(ARGS); first=$$?; \
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/browser/test_[!hn-z]*.py $(ARGS); first=$$?; \
 	wait $$pages && exit $$((rest + first))
 
 lint: $(VENV)/dev.done

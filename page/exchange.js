@@ -206,8 +206,8 @@ function stop(status) {
 function turnHistory(event) {
   const { former, ahead } = state;
   let back = null;
-  if (event.way === 'former') back = swap(former, ahead);
-  else if (event.way === 'later') back = swap(ahead, former);
+  if (event.way === 'former') back = swap(former, event.kept ? ahead : []);
+  else if (event.way === 'later') back = swap(ahead, event.kept ? former : []);
   else if (event.former) former.push(...ahead.splice(0), asItIs());
   if (event.way === 'blank') setHint('');
   former.splice(0, former.length - event.former); // the server keeps no more

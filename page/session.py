@@ -157,6 +157,7 @@ class Session:
         self._choice = 0
         self._finished = 0
         self._shown = 0  # number of the event that showed the picture
+        self._way = ""  # in which it came
         self._turn = -1  # of the choice of a candidate that was made last
         self._offered: tuple[Picture, str, dict[str, Any] | None, Any] | None = None
         self._newest = 0  # number of the latest upload that was a picture
@@ -339,19 +340,23 @@ class Session:
 
     def _go(self, to: list[Former], behind: list[Former], way: str, status: str) -> Event:
         assert self.picture is not None, "what can come back came before it, or after"
-        behind.append(self._here(self.picture))
+        kept = (
+            self.result is not None or self._way != "blank"
+        )  # of a face that was cancelled there is nothing
+        if kept:
+            behind.append(self._here(self.picture))
         there = to.pop()
         self._trim()
         self._earlier = list(there.earlier)
         event = self._show(there.picture, way, status)
         self.result = there.result
-        return event
+        return {**event, "kept": kept}
 
     def _show(self, picture: Picture, way: str, status: str) -> Event:
         """Make it the picture, without a result; the page is told which ``way`` it came: new, used,
         former, later, recalled, extended or blank."""
         self._job += 1
-        self.picture, self.result = picture, None
+        self.picture, self.result, self._way = picture, None, way
         width, height = view_size(picture.size)
         view = {"view": picture_url(picture), "veil": veil_url(picture), "width": width, "height": height}
         view |= {"size": picture.size, "inner": picture.inner}

@@ -11,6 +11,7 @@ let awaited = false; // the last of them is not done
 
 const wholeActions = {
   new() {
+    unlockAgain(); // another face is wanted than the one that came back
     askFor('blank', () => {
       state.face = true;
       return { model: picker.model, again: state.source !== null };

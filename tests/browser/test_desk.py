@@ -755,6 +755,22 @@ def test_a_film_is_counted_and_stops_within_a_picture(counting, session, tmp_pat
     assert len(events(counting.film(session, "gif", True, 4))) == 5
 
 
+def test_faces_that_were_cancelled_take_no_place_among_what_can_come_back(session):
+    model, first = tiny_model(), session.picture
+    session.start_with(load_picture(noise(4)), "Noise")
+    second = session.picture
+    for _ in range(5):
+        session.start_blank(model)
+        event = session.go_back()
+        assert (event["kept"], event["former"], event["ahead"]) == (False, 1, 0)
+        assert session.picture is second
+    assert session.go_back()["kept"] and session.picture is first
+    session.go_forward()
+    session.start_blank(model)
+    redraw(session, model=model)
+    assert session.go_back()["ahead"] == 1, "a face that was drawn stays"
+
+
 def test_a_job_that_nobody_hears_of_stops_within_a_step(counting, session):
     running = session.redraw(Inpainter(tiny_model()), session.order(posted(hole()), 1, 9, 1))
     assert [next(running)["kind"] for _ in range(3)] == ["start", "frame", "frame"]

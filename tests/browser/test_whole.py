@@ -116,6 +116,7 @@ def test_a_new_face_that_is_cancelled_leaves_what_was_here(visit, how):
     assert np.array_equal(tab.shown(), before)
     assert np.array_equal(tab.mask(), mask)
     assert tab.page.locator(".sundae").get_attribute("data-busy") == "0"
+    assert tab.page.locator("#go-forward").is_hidden()  # to nothing
 
 
 def test_a_face_that_was_left_is_among_the_earlier_ones(tab, whole):
@@ -130,6 +131,9 @@ def test_a_face_that_was_left_is_among_the_earlier_ones(tab, whole):
     tab.wait_for_count("pictures", pictures + 1)
     assert tab.mask().all()
     assert (tab.download()[1]["seed"], tab.download()[0].size) == (seed, (32, 32))
+    assert tab.page.get_by_label("Lock").is_checked()
+    draw_a_face(tab, whole)
+    assert tab.download()[1]["seed"] != seed, "another face is a new one"
 
 
 def test_a_lost_picture_is_sent_again_before_a_new_face_takes_its_place(visit):

@@ -340,9 +340,8 @@ class Session:
 
     def _go(self, to: list[Former], behind: list[Former], way: str, status: str) -> Event:
         assert self.picture is not None, "what can come back came before it, or after"
-        kept = (
-            self.result is not None or self._way != "blank"
-        )  # of a face that was cancelled there is nothing
+        # Of a face that was cancelled there is nothing to keep.
+        kept = self.result is not None or self._way != "blank"
         if kept:
             behind.append(self._here(self.picture))
         there = to.pop()

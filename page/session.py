@@ -50,7 +50,6 @@ from sundae.image import (
     Picture,
     extend_picture,
     load_picture,
-    opacity,
     read_settings,
     resize_rgb,
     save_picture,
@@ -276,7 +275,7 @@ class Session:
             self._commit()
             event = self._show(picture, "extended", f"Extended to {picture.size[0]} × {picture.size[1]}")
         assert picture.inner is not None, "extend_picture"
-        note = "" if opacity(picture) is None else OPAQUE
+        note = OPAQUE if event["veil"] else ""
         return {**event, "inside": on_view(Box(*picture.inner), picture.size), "note": note}
 
     def see(self, what: Any, model: Model, asked: int) -> Iterator[Event]:

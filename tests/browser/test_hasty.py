@@ -325,6 +325,14 @@ def test_a_stopped_job_whose_end_is_told_late_does_not_end_the_next(visit, runs)
 # -- a network that fails ------------------------------------------------------------------------------------
 
 
+def paint_to_keep(tab) -> None:
+    """A mask, and a mark in the page, that :func:`lost` looks for."""
+    tab.page.evaluate("window.here = 1")
+    tab.page.locator(".stage").focus()
+    tab.press("r")
+    tab.stroke(*HOLE)
+
+
 def lost(tab) -> None:
     """The visitor is told, and nothing else has happened."""
     tab.wait_for_text(".message p", "The connection was lost for a moment")
@@ -337,10 +345,7 @@ def lost(tab) -> None:
 
 def test_a_network_that_fails_for_a_moment_takes_nothing_away(visit):
     tab = visit()
-    tab.page.evaluate("window.here = 1")
-    tab.page.locator(".stage").focus()
-    tab.press("r")
-    tab.stroke(*HOLE)
+    paint_to_keep(tab)
     tab.page.route("**/run/**", lambda route: route.abort(), times=1)
     tab.click("Load example 2")
     lost(tab)
@@ -361,10 +366,7 @@ def test_a_network_that_fails_for_a_moment_takes_nothing_away(visit):
 
 def test_a_job_whose_answers_never_came_is_not_done_unseen_before_the_next(visit):
     tab = visit()
-    tab.page.evaluate("window.here = 1")
-    tab.page.locator(".stage").focus()
-    tab.press("r")
-    tab.stroke(*HOLE)
+    paint_to_keep(tab)
     tab.set_steps(64)
     tab.page.locator("#candidates label").nth(7).click()
     tab.page.route("**/queue/data*", lambda route: route.abort(), times=1)
@@ -394,10 +396,7 @@ def test_a_stream_of_answers_that_is_cut_off_in_a_message_is_lost_and_no_more(vi
     tab.page.reload()
     tab.page.wait_for_selector(".sundae[data-ready='1']")
     tab.errors.clear()  # connections that ended with the page
-    tab.page.evaluate("window.here = 1")
-    tab.page.locator(".stage").focus()
-    tab.press("r")
-    tab.stroke(*HOLE)
+    paint_to_keep(tab)
     for way in ("error", "close"):
         tab.page.evaluate("way => { window.cut = way; }", way)
         tab.click("Redraw")
